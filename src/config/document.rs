@@ -1,0 +1,316 @@
+//! The document: every key the operator can write, as data with its place in the file.
+//!
+//! No behaviour and no meaning: names are not resolved here, bounds are not judged here. Unknown
+//! keys are refused by every type.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::scalar::{At, Length, SecretRef, Size, TextOrList};
+
+/// A Portcullis configuration file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// Where the gateway listens.
+    pub listen: Listen,
+    /// Networks of proxies in front of the gateway whose `X-Forwarded-*` is believed; empty means nobody.
+    #[serde(default)]
+    pub trusted_proxies: Vec<At<String>>,
+    /// Where applications are kept: `sqlite:PATH`. Without it only `apps` are known.
+    #[serde(default)]
+    pub store: Option<At<String>>,
+    /// The servers behind the gateway, by name.
+    pub upstreams: BTreeMap<String, At<Upstream>>,
+    /// Applications known without a store, by the digest of their key.
+    #[serde(default)]
+    pub apps: Vec<At<AppEntry>>,
+    /// What can be checked, by name: one credential in, one principal out.
+    #[serde(default)]
+    pub checks: BTreeMap<String, At<Check>>,
+    /// What a route does unless it says otherwise.
+    #[serde(default)]
+    pub defaults: Defaults,
+    /// What is forwarded where, and on which condition; the most specific match wins.
+    pub routes: Vec<At<RouteEntry>>,
+    /// Sizes and counts beyond which a request is refused.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How long the gateway waits.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// How much is remembered.
+    #[serde(default)]
+    pub cache: Cache,
+    /// How a stop goes.
+    #[serde(default)]
+    pub shutdown: Shutdown,
+    /// What is written to the access log.
+    #[serde(default)]
+    pub access_log: AccessLog,
+    /// Threads that serve requests; by default one per core that the container may use.
+    #[serde(default)]
+    pub workers: Option<At<u16>>,
+}
+
+/// Where the gateway listens. A change needs a restart.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port for traffic, for example `0.0.0.0:8080`.
+    pub public: At<String>,
+    /// Address and port for health and metrics; never the public one.
+    #[serde(default)]
+    pub admin: Option<At<String>>,
+}
+
+/// Servers that answer requests.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// `http://HOST:PORT`, without a path.
+    pub url: At<String>,
+    /// How long the first byte of an answer may take; 1ms to 1h.
+    #[serde(default)]
+    pub timeout: Option<At<Length>>,
+    /// How long a connection may take to open; 1ms to 1m.
+    #[serde(default)]
+    pub connect_timeout: Option<At<Length>>,
+    /// How long an unused connection is kept; 0s to 1h.
+    #[serde(default)]
+    pub idle_timeout: Option<At<Length>>,
+    /// Unused connections kept per worker; 0 to 10000.
+    #[serde(default)]
+    pub idle_connections: Option<At<u32>>,
+}
+
+/// An application known without a store.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppEntry {
+    /// Its public id; with a pair of headers, the value of the first.
+    pub id: At<String>,
+    /// SHA-256 of the key (one header) or of the secret (a pair), 64 hexadecimal digits.
+    pub sha256: At<String>,
+    /// What it may be used for.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+}
+
+/// One credential to check.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// The key of an application.
+    AppKey(AppKeyCheck),
+    /// The token of a user; the token's `iss` picks exactly one entry.
+    Jwt(Vec<At<JwtEntry>>),
+}
+
+/// Where an application key is carried: one place, or a pair of headers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppKeyCheck {
+    /// The header that holds the whole key.
+    #[serde(default)]
+    pub header: Option<At<String>>,
+    /// The query parameter that holds the whole key.
+    #[serde(default)]
+    pub query: Option<At<String>>,
+    /// The cookie that holds the whole key.
+    #[serde(default)]
+    pub cookie: Option<At<String>>,
+    /// Of a pair: the header with the public id.
+    #[serde(default)]
+    pub id: Option<At<String>>,
+    /// Of a pair: the header with the secret.
+    #[serde(default)]
+    pub secret: Option<At<String>>,
+    /// The header in which a verified application tells its own client's address.
+    #[serde(default)]
+    pub client_address: Option<At<String>>,
+    /// Whether the upstream gets the credential too.
+    #[serde(default)]
+    pub keep: bool,
+}
+
+/// Tokens of one issuer.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JwtEntry {
+    /// The exact `iss`; `none` (written out) accepts tokens without one.
+    pub issuer: At<String>,
+    /// One or several accepted `aud`; `none` (written out) does not look at it.
+    pub audience: At<TextOrList>,
+    /// Accepted algorithms: HS256/384/512, RS and PS 256/384/512, ES256/384, EdDSA.
+    pub algorithms: At<Vec<At<String>>>,
+    /// Accepted `typ` header values; by default absent, `JWT` and `at+jwt`; `any` does not look at it.
+    #[serde(default)]
+    pub typ: Option<At<TextOrList>>,
+    /// The key set: `file:PATH` or an address; `discover` asks the issuer (OpenID Connect discovery).
+    #[serde(default)]
+    pub jwks: Option<At<String>>,
+    /// One public key, PEM or JWK: `file:PATH` or `env:NAME`.
+    #[serde(default)]
+    pub key: Option<At<SecretRef>>,
+    /// A shared secret for HS algorithms: `file:PATH` or `env:NAME`.
+    #[serde(default)]
+    pub secret: Option<At<SecretRef>>,
+    /// JSON pointer to the identity within the claims; `/sub` by default.
+    #[serde(default)]
+    pub identity: Option<At<String>>,
+    /// JSON pointer to the permissions: a list, a space-separated string, or a map resource → verbs.
+    #[serde(default)]
+    pub permissions: Option<At<String>>,
+    /// For how long after `exp` (before `nbf`) a token is still good; 0s (default) to 5m.
+    #[serde(default)]
+    pub leeway: Option<At<Length>>,
+    /// Accepted schemes in `Authorization`; `none` is a bare token. `[Bearer]` by default.
+    #[serde(default)]
+    pub schemes: Option<At<Vec<At<String>>>>,
+    /// Another header that holds the bare token.
+    #[serde(default)]
+    pub header: Option<At<String>>,
+    /// A cookie that holds the token.
+    #[serde(default)]
+    pub cookie: Option<At<String>>,
+    /// A query parameter that holds the token.
+    #[serde(default)]
+    pub query: Option<At<String>>,
+    /// Whether the upstream gets the credential too; true by default.
+    #[serde(default)]
+    pub keep: Option<bool>,
+    /// Allows a key set over plain `http:` beyond loopback.
+    #[serde(default)]
+    pub insecure: bool,
+    /// How old a key set may grow while its issuer cannot be reached; 1m to 30d, 24h by default.
+    #[serde(default)]
+    pub max_stale: Option<At<Length>>,
+}
+
+/// What a route does unless it says otherwise.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Defaults {
+    /// Which checks must pass: `app and user`, `app and user?`, `app or user`, parentheses.
+    #[serde(default)]
+    pub require: Option<At<String>>,
+    /// Headers that tell the upstream who calls: `X-User: user.sub`.
+    #[serde(default)]
+    pub forward: Option<BTreeMap<String, At<String>>>,
+}
+
+/// One kind of request and what becomes of it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteEntry {
+    /// `METHODS [host]/path`: `GET /a`, `GET,POST api.example.com/a/{id}`, `* /a/**`.
+    #[serde(rename = "match")]
+    pub pattern: At<String>,
+    /// The name of an upstream.
+    pub to: At<String>,
+    /// Its name in metrics and logs; the text of `match` by default.
+    #[serde(default)]
+    pub name: Option<At<String>>,
+    /// Forwards without any check: the only way past `require`.
+    #[serde(default)]
+    pub public: bool,
+    /// Which checks must pass.
+    #[serde(default)]
+    pub require: Option<At<String>>,
+    /// Permissions that the user must all have.
+    #[serde(default)]
+    pub permissions: Vec<At<String>>,
+    /// A CEL expression that must be true.
+    #[serde(default)]
+    pub allow: Option<At<String>>,
+    /// Headers that tell the upstream who calls, instead of the default ones.
+    #[serde(default)]
+    pub forward: Option<BTreeMap<String, At<String>>>,
+    /// How long the first byte of an answer may take; the upstream's `timeout` by default.
+    #[serde(default)]
+    pub timeout: Option<At<Length>>,
+    /// Largest body, instead of `limits.body`.
+    #[serde(default)]
+    pub body: Option<At<Size>>,
+}
+
+/// Sizes and counts beyond which a request is refused.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Longest request target (414); 64B to 60KiB, 8KiB by default.
+    #[serde(default)]
+    pub target: Option<At<Size>>,
+    /// All header fields together (431); 1KiB to 64KiB, 32KiB by default.
+    #[serde(default)]
+    pub headers: Option<At<Size>>,
+    /// Number of header fields (431); 8 to 96, 96 by default.
+    #[serde(default)]
+    pub header_count: Option<At<u16>>,
+    /// Largest request body (413); 0B to 1TiB, 100MiB by default.
+    #[serde(default)]
+    pub body: Option<At<Size>>,
+    /// Longest token (401); 256B to 16KiB, 8KiB by default.
+    #[serde(default)]
+    pub token: Option<At<Size>>,
+    /// Client connections open at once; 1 to 1000000, 10000 by default.
+    #[serde(default)]
+    pub connections: Option<At<u32>>,
+}
+
+/// How long the gateway waits.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    /// For a whole request head; 100ms to 5m, 10s by default.
+    #[serde(default)]
+    pub header: Option<At<Length>>,
+    /// For the next piece of a request body; 100ms to 1h, 30s by default.
+    #[serde(default)]
+    pub body: Option<At<Length>>,
+    /// For the next request on an open connection; 1s to 1h, 60s by default.
+    #[serde(default)]
+    pub idle: Option<At<Length>>,
+}
+
+/// How much is remembered.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    /// Memory for verified tokens; 0B (off) to 16GiB, 64MiB by default.
+    #[serde(default)]
+    pub tokens: Option<At<Size>>,
+    /// Application keys remembered; 16 to 10000000, 100000 by default.
+    #[serde(default)]
+    pub apps: Option<At<u32>>,
+    /// Folder in which the last good key sets survive a restart; off by default.
+    #[serde(default)]
+    pub key_sets: Option<At<String>>,
+}
+
+/// How a stop goes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long to serve on while readiness already fails; 0s to 5m, 5s by default.
+    #[serde(default)]
+    pub delay: Option<At<Length>>,
+    /// How long requests in flight may take to finish; 0s to 1h, 25s by default.
+    #[serde(default)]
+    pub grace: Option<At<Length>>,
+}
+
+/// What is written to the access log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// Writes one JSON line per request to standard output; true by default.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    /// Writes the query string too; false by default, since it can hold secrets.
+    #[serde(default)]
+    pub query: Option<bool>,
+}

@@ -1,0 +1,32 @@
+#![doc = include_str!("README.md")]
+
+pub mod clock;
+pub mod id;
+pub mod secret;
+
+pub mod fetch;
+pub mod inquiry;
+pub mod message;
+pub mod principal;
+pub mod telemetry;
+
+pub mod config;
+
+pub mod store;
+
+pub mod credentials;
+pub mod jwt;
+pub mod policy;
+
+pub mod route;
+
+pub mod gateway;
+
+pub mod upstream;
+
+pub mod admin;
+pub mod proxy;
+
+pub mod server;
+
+pub mod cli;

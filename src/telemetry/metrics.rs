@@ -1,0 +1,255 @@
+//! Every metric of the gateway, in one struct, registered once.
+//!
+//! Label sets are closed: route names, known methods, statuses, reasons, issuers. Never a user, a
+//! key, a token, a host or a path. Children are resolved when a route or key set is built.
+
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
+};
+
+/// All metrics and the registry that gathers them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// What `/metrics` gathers.
+    pub registry: Registry,
+    /// Requests by route, method and status.
+    pub requests: IntCounterVec,
+    /// From the head of a request to the end of its answer, by route.
+    pub request_seconds: HistogramVec,
+    /// From sending a request upstream to the head of the answer, by route.
+    pub upstream_seconds: HistogramVec,
+    /// Decisions by route, result and reason.
+    pub decisions: IntCounterVec,
+    /// How long deciding took, by route.
+    pub decision_seconds: HistogramVec,
+    /// Client connections open now.
+    pub connections: IntGauge,
+    /// Client connections refused because of a limit.
+    pub connections_refused: IntCounter,
+    /// Requests that were malformed below the level of a decision.
+    pub malformed: IntCounter,
+    /// Connections to upstreams, by upstream and outcome (`opened`, `reused`, `failed`).
+    pub upstream_connections: IntCounterVec,
+    /// Verified tokens found in the cache.
+    pub token_hits: IntCounter,
+    /// Tokens not found in the cache.
+    pub token_misses: IntCounter,
+    /// Tokens dropped from the cache for want of room.
+    pub token_evictions: IntCounter,
+    /// Fetches of a key set, by issuer and result.
+    pub jwks_refresh: IntCounterVec,
+    /// Seconds since a key set was last fetched whole, by issuer.
+    pub jwks_age: GaugeVec,
+    /// Seconds until the next planned fetch, by issuer.
+    pub jwks_next_fetch: GaugeVec,
+    /// Keys in force, 1 for each, by issuer and key id.
+    pub jwks_keys: IntGaugeVec,
+    /// Application keys found in the cache.
+    pub app_key_hits: IntCounter,
+    /// Application keys looked up in the store.
+    pub app_key_misses: IntCounter,
+    /// Seconds since the store last answered.
+    pub store_age: Gauge,
+    /// Reloads of the configuration by result.
+    pub reloads: IntCounterVec,
+    /// When the configuration in force was loaded, seconds since the epoch.
+    pub reload_success: Gauge,
+    /// Access lines lost because the reader was too slow.
+    pub access_lines_lost: IntCounter,
+    /// Requests that ended in a panic.
+    pub panics: IntCounter,
+}
+
+impl Metrics {
+    /// Registers everything in a registry of its own.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new_custom(Some("portcullis".to_owned()), None)?;
+        let r = &registry;
+        let metrics = Self {
+            requests: counters(
+                r,
+                "http_requests_total",
+                "Requests.",
+                &["route", "method", "code"],
+            )?,
+            request_seconds: histogram(
+                r,
+                "http_request_duration_seconds",
+                "From the head of a request to the end of its answer.",
+                REQUEST_BUCKETS,
+            )?,
+            upstream_seconds: histogram(
+                r,
+                "upstream_duration_seconds",
+                "From sending a request to the head of its answer.",
+                REQUEST_BUCKETS,
+            )?,
+            decisions: counters(
+                r,
+                "auth_decisions_total",
+                "Decisions.",
+                &["route", "result", "reason"],
+            )?,
+            decision_seconds: histogram(
+                r,
+                "auth_duration_seconds",
+                "How long deciding took.",
+                DECISION_BUCKETS,
+            )?,
+            connections: gauge(r, "connections", "Client connections open now.")?,
+            connections_refused: counter(
+                r,
+                "connections_refused_total",
+                "Client connections refused because of a limit.",
+            )?,
+            malformed: counter(
+                r,
+                "http_malformed_total",
+                "Requests malformed below the level of a decision.",
+            )?,
+            upstream_connections: counters(
+                r,
+                "upstream_connections_total",
+                "Connections to upstreams.",
+                &["upstream", "outcome"],
+            )?,
+            token_hits: counter(
+                r,
+                "token_cache_hits_total",
+                "Verified tokens found in the cache.",
+            )?,
+            token_misses: counter(r, "token_cache_misses_total", "Tokens not found in the cache.")?,
+            token_evictions: counter(
+                r,
+                "token_cache_evictions_total",
+                "Tokens dropped for want of room.",
+            )?,
+            jwks_refresh: counters(
+                r,
+                "jwks_refresh_total",
+                "Fetches of a key set.",
+                &["issuer", "result"],
+            )?,
+            jwks_age: gauges(
+                r,
+                "jwks_age_seconds",
+                "Seconds since a key set was last fetched.",
+                &["issuer"],
+            )?,
+            jwks_next_fetch: gauges(
+                r,
+                "jwks_next_fetch_seconds",
+                "Seconds until the next planned fetch.",
+                &["issuer"],
+            )?,
+            jwks_keys: int_gauges(r, "jwks_keys", "Keys in force.", &["issuer", "kid"])?,
+            app_key_hits: counter(
+                r,
+                "app_key_cache_hits_total",
+                "Application keys found in the cache.",
+            )?,
+            app_key_misses: counter(
+                r,
+                "app_key_cache_misses_total",
+                "Application keys looked up in the store.",
+            )?,
+            store_age: float_gauge(
+                r,
+                "store_age_seconds",
+                "Seconds since the store last answered.",
+            )?,
+            reloads: counters(
+                r,
+                "config_reload_total",
+                "Reloads of the configuration.",
+                &["result"],
+            )?,
+            reload_success: float_gauge(
+                r,
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration in force was loaded.",
+            )?,
+            access_lines_lost: counter(
+                r,
+                "access_lines_lost_total",
+                "Access lines lost because the reader was too slow.",
+            )?,
+            panics: counter(r, "panics_total", "Requests that ended in a panic.")?,
+            registry,
+        };
+        Ok(metrics)
+    }
+}
+
+fn counters(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn counter(r: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let metric = IntCounter::new(name, help)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn gauge(r: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let metric = IntGauge::new(name, help)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn float_gauge(r: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    let metric = Gauge::new(name, help)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn gauges(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<GaugeVec, prometheus::Error> {
+    let metric = GaugeVec::new(Opts::new(name, help), labels)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn int_gauges(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn histogram(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<HistogramVec, prometheus::Error> {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    let metric = HistogramVec::new(options, &["route"])?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// The OpenTelemetry boundaries, and three below them.
+const REQUEST_BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,
+    7.5, 10.0,
+];
+/// Five microseconds to a tenth of a second.
+const DECISION_BUCKETS: &[f64] =
+    &[0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01, 0.1];
