@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::id::{AppId, Digest};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 fn address(folder: &TempDir) -> StoreAddress {
     StoreAddress::parse(&format!("sqlite:{}/p.db", folder.path().display())).unwrap()
