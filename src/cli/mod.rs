@@ -1,5 +1,7 @@
 //! The command table.
 
+pub mod app;
+
 /// Runs the command line of this process.
 pub fn run() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS

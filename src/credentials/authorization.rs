@@ -114,6 +114,8 @@ const TOKEN_PARAMETER: &str = "token=";
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const OTHER: Result<Option<&str>, CarryError> = Ok(None);
@@ -241,6 +243,18 @@ mod tests {
         assert_eq!(Scheme::parse("none").unwrap().as_str(), "none");
         for bad in ["", "a b", "a,b", "ä", "Bearer:"] {
             assert_eq!(Scheme::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_token68_ever_comes_out(value in prop::collection::vec(any::<u8>(), 0..24), ours: bool) {
+            let schemes = ["Bearer", "Token", "none"].map(|s| Scheme::parse(s).unwrap());
+            let value = if ours { [b"Bearer ", &value[..]].concat() } else { value };
+            if let Ok(Carried::Token(token, _)) = read(&value, &schemes) {
+                prop_assert!(is_token68(token));
+                prop_assert!(!value.contains(&b','));
+            }
         }
     }
 }

@@ -62,6 +62,8 @@ fn value_of(pair: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(values: &[&str]) -> HeaderMap {
@@ -108,6 +110,29 @@ mod tests {
             let left: Vec<_> = stripped.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
             let expected: Vec<_> = expected.iter().map(|text| text.as_bytes()).collect();
             assert_eq!(left, expected, "{values:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_stripped_is_not_found_and_the_rest_stays(
+            values in prop::collection::vec("[ab=;s \"]{0,12}", 0..4),
+        ) {
+            let mut stripped: HeaderMap = values
+                .iter()
+                .map(|value| (COOKIE, HeaderValue::from_str(value).unwrap()))
+                .collect();
+            strip(&mut stripped, |name| name == b"s");
+            prop_assert_eq!(find(&stripped, "s"), Ok(None));
+            let others = |values: &mut dyn Iterator<Item = &[u8]>| {
+                values
+                    .flat_map(|value| pairs(value).map(|pair| pair.trim_ascii().to_vec()))
+                    .filter(|pair| !pair.is_empty() && name_of(pair) != b"s")
+                    .collect::<Vec<_>>()
+            };
+            let before = others(&mut values.iter().map(String::as_bytes));
+            let mut left = stripped.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+            prop_assert_eq!(before, others(&mut left));
         }
     }
 }

@@ -149,6 +149,8 @@ impl Watcher {
                 self.is_failing = false;
             }
             Err(error) => {
+                // A clock that was set back must not make the silence look shorter than it is.
+                self.keys.heard(asked_at.min(self.keys.heard_at()));
                 if !self.is_failing {
                     let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::error!(error, "the store does not tell its changes");

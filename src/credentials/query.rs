@@ -61,6 +61,8 @@ fn decode(text: &str) -> impl Iterator<Item = Option<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -111,6 +113,20 @@ mod tests {
             ("a=key&b=key=K&k%6y=K", None),
         ] {
             assert_eq!(strip(query, |p| is_named(p, "key")).as_deref(), expected, "{query}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_stripped_is_not_found_and_the_rest_stays(query in "([&=a+]|s|%73|%|\u{e4}){0,12}") {
+            let left = strip(&query, |part| is_named(part, "s"));
+            let left = left.as_deref().unwrap_or(&query);
+            prop_assert_eq!(find(left, "s"), Ok(None));
+            let kept = |query: &str| -> Vec<String> {
+                let parts = query.split('&').filter(|part| !part.is_empty());
+                parts.filter(|part| !is_named(part, "s")).map(str::to_owned).collect()
+            };
+            prop_assert_eq!(kept(&query), kept(left));
         }
     }
 }

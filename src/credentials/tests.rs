@@ -77,6 +77,11 @@ impl House {
     }
 }
 
+/// The default settings, with patience enough for a busy machine.
+fn patient() -> KeySettings {
+    KeySettings { answer_within: 60 * SECOND, ..KeySettings::default() }
+}
+
 fn configured(id: &str, key: &str) -> ConfiguredApp {
     ConfiguredApp {
         id: AppId::new(id),
@@ -153,7 +158,7 @@ fn two_configured_applications_share_neither_id_nor_key() {
 
 #[tokio::test]
 async fn a_key_of_the_store_is_asked_for_once_and_then_remembered() {
-    let mut house = House::new(KeySettings::default()).await;
+    let mut house = House::new(patient()).await;
     let key = house.create(1, None).await;
     let app = house.ask(&key).await.unwrap();
     assert_eq!((&app.id, &app.scopes[..]), (key.id(), &["orders".to_owned()][..]));
@@ -171,7 +176,7 @@ async fn a_key_of_the_store_is_asked_for_once_and_then_remembered() {
 
 #[tokio::test]
 async fn what_cannot_be_a_key_of_the_store_is_not_asked_for() {
-    let house = House::new(KeySettings::default()).await;
+    let house = House::new(patient()).await;
     refused(house.recall(&whole("no-such-key")), AppKeyError::Unknown);
     let key = key(1, 1);
     let cut = key.text().expose().split_at(70).0;
@@ -181,7 +186,7 @@ async fn what_cannot_be_a_key_of_the_store_is_not_asked_for() {
 
 #[tokio::test]
 async fn an_unknown_key_is_remembered_until_it_is_created() {
-    let mut house = House::new(KeySettings::default()).await;
+    let mut house = House::new(patient()).await;
     let early = key(1, 1);
     refused(house.ask(&early).await, AppKeyError::Unknown);
     refused(house.recall_key(&early), AppKeyError::Unknown);
@@ -192,7 +197,7 @@ async fn an_unknown_key_is_remembered_until_it_is_created() {
 
 #[tokio::test]
 async fn another_process_revokes_and_the_next_look_at_the_log_forgets() {
-    let mut house = House::new(KeySettings::default()).await;
+    let mut house = House::new(patient()).await;
     let (first, second) = (house.create(1, None).await, house.create(2, None).await);
     house.keeper.watcher.step().await;
     house.ask(&first).await.unwrap();
@@ -211,7 +216,7 @@ async fn another_process_revokes_and_the_next_look_at_the_log_forgets() {
 
 #[tokio::test]
 async fn during_a_rotation_both_keys_are_good_until_the_old_one_is_revoked() {
-    let mut house = House::new(KeySettings::default()).await;
+    let mut house = House::new(patient()).await;
     let old = house.create(1, None).await;
     house.ask(&old).await.unwrap();
     let fresh = key(1, 9);
@@ -229,7 +234,7 @@ async fn during_a_rotation_both_keys_are_good_until_the_old_one_is_revoked() {
 
 #[tokio::test]
 async fn a_remembered_key_expires_at_its_instant() {
-    let settings = KeySettings { max_staleness: 60 * SECOND, ..KeySettings::default() };
+    let settings = KeySettings { max_staleness: 60 * SECOND, ..patient() };
     let mut house = House::new(settings).await;
     let key = house.create(1, Some(NOW.plus(10 * SECOND))).await;
     house.ask(&key).await.unwrap();
@@ -241,7 +246,7 @@ async fn a_remembered_key_expires_at_its_instant() {
 
 #[tokio::test]
 async fn what_is_remembered_is_not_believed_when_the_store_has_been_silent_too_long() {
-    let mut house = House::new(KeySettings::default()).await;
+    let mut house = House::new(patient()).await;
     let key = house.create(1, None).await;
     house.keeper.watcher.step().await;
     house.ask(&key).await.unwrap();
@@ -259,7 +264,7 @@ async fn what_is_remembered_is_not_believed_when_the_store_has_been_silent_too_l
 
 #[tokio::test]
 async fn a_store_that_fails_is_not_heard() {
-    let mut house = House::new(KeySettings::default()).await;
+    let mut house = House::new(patient()).await;
     let (known, other) = (house.create(1, None).await, house.create(2, None).await);
     house.keeper.watcher.step().await;
     house.ask(&known).await.unwrap();
@@ -275,9 +280,20 @@ async fn a_store_that_fails_is_not_heard() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_does_not_lengthen_the_patience() {
+    let mut house = House::new(patient()).await;
+    let key = house.create(1, None).await;
+    house.ask(&key).await.unwrap();
+    house.keeper.watcher.store().close().await;
+    house.stored.heard(NOW.plus(3600 * SECOND));
+    house.keeper.watcher.step().await;
+    house.clock.advance(31 * SECOND);
+    refused(house.recall_key(&key), AppKeyError::Unavailable);
+}
+
+#[tokio::test]
 async fn a_late_a_full_and_a_missing_keeper_are_unavailable() {
-    let settings =
-        KeySettings { answer_within: Duration::from_millis(1), ..KeySettings::default() };
+    let settings = KeySettings { answer_within: Duration::from_millis(1), ..patient() };
     let house = House::new(settings).await;
     let (first, second) = (house.create(1, None).await, house.create(2, None).await);
     let text = first.text().expose().to_string();
@@ -295,7 +311,7 @@ async fn a_late_a_full_and_a_missing_keeper_are_unavailable() {
     refused(house.recall_key(&second), AppKeyError::Unavailable);
     drop(waiting);
 
-    let mut house = House::new(KeySettings::default()).await;
+    let mut house = House::new(patient()).await;
     let (known, other) = (house.create(1, None).await, house.create(2, None).await);
     house.ask(&known).await.unwrap();
     let House { keys, keeper, _folder, .. } = house;
@@ -306,7 +322,7 @@ async fn a_late_a_full_and_a_missing_keeper_are_unavailable() {
 
 #[tokio::test]
 async fn questions_of_callers_that_went_away_are_skipped() {
-    let mut house = House::new(KeySettings::default()).await;
+    let mut house = House::new(patient()).await;
     let (first, second) = (house.create(1, None).await, house.create(2, None).await);
     {
         let text = first.text();
@@ -321,7 +337,7 @@ async fn questions_of_callers_that_went_away_are_skipped() {
 
 #[tokio::test]
 async fn an_answer_given_before_a_change_is_not_remembered_after_it() {
-    let house = House::new(KeySettings::default()).await;
+    let house = House::new(patient()).await;
     let digest = Digest::of(b"x");
     let app = Arc::new(App { id: AppId::new("x"), scopes: Vec::new() });
     let known = Ok(Arc::new(GoodKey::new(app, 1, None)));
@@ -337,7 +353,7 @@ async fn an_answer_given_before_a_change_is_not_remembered_after_it() {
 
 #[tokio::test]
 async fn a_flood_of_unknown_keys_stays_within_bounds_and_drives_nobody_out() {
-    let mut house = House::new(KeySettings::default()).await;
+    let mut house = House::new(patient()).await;
     let key = house.create(1, None).await;
     house.ask(&key).await.unwrap();
     let epoch = house.stored.epoch();
@@ -352,8 +368,7 @@ async fn a_flood_of_unknown_keys_stays_within_bounds_and_drives_nobody_out() {
 
 #[tokio::test]
 async fn the_last_use_of_a_key_is_noted_at_most_once_a_minute() {
-    let mut house =
-        House::new(KeySettings { max_staleness: 600 * SECOND, ..Default::default() }).await;
+    let mut house = House::new(KeySettings { max_staleness: 600 * SECOND, ..patient() }).await;
     let key = house.create(1, None).await;
     let used = async |house: &mut House| {
         house.keeper.recorder.record().await;
@@ -372,7 +387,7 @@ async fn the_last_use_of_a_key_is_noted_at_most_once_a_minute() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_workers_share_what_one_of_them_asked() {
-    let mut house = House::new(KeySettings::default()).await;
+    let mut house = House::new(patient()).await;
     let mut texts = Vec::new();
     for n in 0..8 {
         texts.push(house.create(n, None).await.text().expose().to_string());
@@ -410,7 +425,7 @@ async fn count_good(keys: Arc<AppKeys>, texts: Arc<Vec<String>>) -> u64 {
 
 #[tokio::test]
 async fn no_secret_and_no_digest_is_shown_by_debug() {
-    let mut house = House::new(KeySettings::default()).await;
+    let mut house = House::new(patient()).await;
     let key = house.create(1, None).await;
     house.ask(&key).await.unwrap();
     let (_, tail) = key.text().expose().rsplit_once('_').map(|(a, b)| (a, b.to_owned())).unwrap();

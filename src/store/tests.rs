@@ -290,6 +290,19 @@ async fn a_store_in_memory_works_while_its_handle_lives() {
     store.clone().show_app(&AppId::new("a1")).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_store_that_another_process_is_writing_is_worth_another_try() {
+    let (folder, store) = fresh().await;
+    let writing = store.pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let impatient = SqliteConnectOptions::new()
+        .filename(folder.path().join("p.db"))
+        .busy_timeout(Duration::ZERO);
+    let mut other = impatient.connect().await.unwrap();
+    let busy = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap_err();
+    assert!(StoreError::from(busy).is_transient());
+    drop(writing);
+}
+
 #[test]
 fn only_a_busy_database_is_worth_another_try() {
     assert!(StoreError::Database(sqlx::Error::PoolTimedOut).is_transient());
