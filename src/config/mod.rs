@@ -12,9 +12,11 @@ mod issuers;
 mod load;
 mod report;
 mod scalar;
+mod schema;
 mod secrets;
 mod settings;
 mod source;
+mod watch;
 
 pub use address::{Listeners, StoreAddress, UpstreamAddress};
 pub use bounds::{BOUNDS, Bound, Unit};
@@ -24,13 +26,15 @@ pub use document::{
     RouteEntry, Shutdown, Timeouts, Upstream,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
-pub use issuers::{ALGORITHMS, JwtSettings, KeyLocation, TypSettings};
+pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, KeyLocation, TypSettings};
 pub use load::{Loaded, load, parse};
 pub use report::Report;
 pub use scalar::{At, Length, Place, SecretRef, Size, TextOrList};
+pub use schema::schema;
 pub use secrets::{SecretError, Secrets};
 pub use settings::{
     AccessLogSettings, AppSettings, CacheSettings, LimitSettings, RouteNumbers, Settings,
     ShutdownSettings, TimeoutSettings, UpstreamSettings,
 };
 pub use source::{Source, SourceError};
+pub use watch::Watch;
