@@ -13,6 +13,10 @@ pub(super) fn weakness(secret: &[u8]) -> Option<&'static str> {
     if secret.iter().collect::<BTreeSet<_>>().len() < MIN_DIFFERENT_BYTES {
         return Some("it consists of very few different bytes");
     }
+    let most = secret.iter().map(|byte| secret.iter().filter(|other| *other == byte).count()).max();
+    if most.is_some_and(|most| most * 2 > secret.len()) {
+        return Some("one byte fills more than half of it");
+    }
     if repeats(secret) {
         return Some("it repeats itself");
     }
@@ -78,6 +82,7 @@ mod tests {
         for secret in [
             "a".repeat(32),
             "ab".repeat(16),
+            format!("{:0<32}", "hunter2-pass"),
             "secret".repeat(6),
             "0123456789abcdef".repeat(2),
             "0123456789abcdef0123456789abcdef01234567".to_owned(),
