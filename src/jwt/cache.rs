@@ -271,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_remembered_belongs_to_one_check_and_its_rules() {
         let signer = signer(Algorithm::Hs256, None);
-        let metrics = crate::telemetry::Metrics::new().unwrap();
+        let metrics = Metrics::new().unwrap();
         let cache = TokenCache::new(MEBIBYTE, &metrics);
         let build = |name: &str, audience: &str| {
             let mut entry = entry(ISSUER, &[Algorithm::Hs256], keys_of(&signer));
@@ -294,7 +294,7 @@ mod tests {
     async fn what_is_remembered_dies_with_its_key_and_with_no_other() {
         let (old, new) =
             (signer(Algorithm::Es256, Some("old")), signer(Algorithm::Es256, Some("new")));
-        let metrics = crate::telemetry::Metrics::new().unwrap();
+        let metrics = Metrics::new().unwrap();
         let cache = TokenCache::new(MEBIBYTE, &metrics);
         let build = |signers: &[&TokenSigner]| {
             let listed = [Algorithm::Es256];
@@ -315,7 +315,7 @@ mod tests {
     #[tokio::test]
     async fn only_valid_tokens_are_remembered() {
         let signer = signer(Algorithm::Hs256, None);
-        let metrics = crate::telemetry::Metrics::new().unwrap();
+        let metrics = Metrics::new().unwrap();
         let cache = TokenCache::new(MEBIBYTE, &metrics);
         let entry = entry(ISSUER, &[Algorithm::Hs256], keys_of(&signer));
         let name = CheckName::new("user");

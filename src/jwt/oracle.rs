@@ -12,7 +12,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
-use super::algorithm::{Algorithm, Family};
+use super::algorithm::Algorithm;
 use super::signer::{TokenSigner, jose};
 use super::testing::{SECRET, entry, keys_of, plain, signer, verifier};
 use super::verifier::TokenVerifier;
@@ -36,13 +36,10 @@ impl Pair {
     fn new(signer: TokenSigner) -> Self {
         let algorithm = signer.algorithm();
         let ours = verifier(vec![entry(ISSUER, &[algorithm], keys_of(&signer))], 0);
-        let key = match algorithm.family() {
-            Family::Hmac => DecodingKey::from_secret(SECRET),
-            _ => {
-                let jwk: Jwk = serde_json::from_value(signer.public_jwk().unwrap()).unwrap();
-                DecodingKey::from_jwk(&jwk).unwrap()
-            }
-        };
+        let key = signer.public_jwk().map_or_else(
+            || DecodingKey::from_secret(SECRET),
+            |jwk| DecodingKey::from_jwk(&serde_json::from_value::<Jwk>(jwk).unwrap()).unwrap(),
+        );
         let mut rules = Validation::new(jose(algorithm));
         rules.leeway = 0;
         rules.validate_nbf = true;

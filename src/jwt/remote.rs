@@ -398,13 +398,13 @@ impl RemoteKeys {
     }
 
     async fn keep(&self, body: &[u8], fetched_at: Timestamp) {
-        let Some(shelf) = &self.shelf else { return };
+        let Some(disk) = &self.shelf else { return };
         let kept = Kept {
             source: self.settings.source_text(),
             fetched_at_ms: fetched_at.millis(),
             jwks: String::from_utf8_lossy(body).into_owned(),
         };
-        if let Err(error) = shelf.write(&kept).await {
+        if let Err(error) = disk.write(&kept).await {
             let issuer = &self.settings.label;
             tracing::warn!(issuer, %error, "the key set was not kept on disk");
         }
@@ -412,12 +412,12 @@ impl RemoteKeys {
 
     /// Takes what an earlier process kept, unless it is too old or of another source.
     async fn recall(&self) {
-        let Some(shelf) = &self.shelf else { return };
+        let Some(disk) = &self.shelf else { return };
         if self.current.load().is_some() {
             return;
         }
         let issuer = &self.settings.label;
-        match shelf.read().await {
+        match disk.read().await {
             Ok(None) => {}
             Ok(Some(kept)) => {
                 let now = self.clock.now();
@@ -467,8 +467,8 @@ struct Configuration {
 }
 
 impl Discovery {
-    async fn ask(&self, fetcher: &Fetcher) -> Result<Address, RefreshError> {
-        let fetched = fetcher.get(&self.configuration).await?;
+    async fn ask(&self, through: &Fetcher) -> Result<Address, RefreshError> {
+        let fetched = through.get(&self.configuration).await?;
         let configuration: Configuration = serde_json::from_slice(&fetched.body)
             .map_err(|_| RefreshError::Discovery("no `issuer` and `jwks_uri`"))?;
         // Exactly, or one issuer's configuration could serve for another (§4.3).
@@ -513,7 +513,7 @@ mod tests {
         keys: Arc<RemoteKeys>,
         clock: Clock,
         metrics: Metrics,
-        _tasks: JoinSet<()>,
+        tasks: JoinSet<()>,
     }
 
     fn settings(source: RemoteSource) -> RemoteSettings {
@@ -528,7 +528,11 @@ mod tests {
         let keys = Arc::new(RemoteKeys::new(settings, fetcher, clock.clone(), &metrics));
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&keys).run());
-        World { keys, clock, metrics, _tasks: tasks }
+        World { keys, clock, metrics, tasks }
+    }
+
+    async fn ask(keys: Arc<RemoteKeys>, kid: String, now: Timestamp) -> (bool, String) {
+        (keys.key(Some(&kid), KEY, now).await.is_ok(), kid)
     }
 
     fn published(signers: &[&TokenSigner]) -> Answer {
@@ -590,7 +594,7 @@ mod tests {
         let mut settings = settings(RemoteSource::Jwks(issuer.address()));
         settings.patience = Duration::from_millis(20);
         let mut idle = world(settings);
-        idle._tasks.shutdown().await;
+        idle.tasks.shutdown().await;
         assert_eq!(idle.key("a").await, Err(TokenError::KeysUnavailable));
         assert_eq!(issuer.asked(), 0);
     }
@@ -612,7 +616,7 @@ mod tests {
         let mut all = JoinSet::new();
         for kid in wanted.into_iter().chain(["b".to_owned()]) {
             let (keys, now) = (Arc::clone(&world.keys), world.clock.now());
-            all.spawn(async move { (keys.key(Some(&kid), KEY, now).await.is_ok(), kid) });
+            all.spawn(ask(keys, kid, now));
         }
         for (found, kid) in all.join_all().await {
             assert_eq!(found, kid == "b", "{kid}");
