@@ -124,6 +124,10 @@ impl Gateway {
         trail.mark(Step::Check);
         self.permit(route, &params, &inquiry, &established, trail)?;
         trail.mark(Step::Allow);
+        // A body that says it is too large is refused before the upstream sees a byte of it.
+        if inquiry.content_length().is_some_and(|length| length > route.body_limit) {
+            return Err(Denial::BodyTooLarge);
+        }
         self.pass(route, &inquiry, established, parts.uri.path_and_query(), trail)
     }
 

@@ -131,6 +131,12 @@ impl<'r> Inquiry<'r> {
         Ok(Self { method: &parts.method, host, path, query, headers: &parts.headers, peer })
     }
 
+    /// The length of the body as announced; a number too large to count is the largest.
+    pub fn content_length(&self) -> Option<u64> {
+        let length = self.headers.get(header::CONTENT_LENGTH)?;
+        Some(length.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX))
+    }
+
     /// The target to send: what was judged, byte for byte.
     pub fn target(&self, original: &PathAndQuery) -> Result<PathAndQuery, InquiryError> {
         if self.path.is_as_written() {

@@ -117,7 +117,6 @@ pub(super) struct Record {
     method: Method,
     route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
     arrived: Instant,
-    decided: Instant,
     status: StatusCode,
     body_bytes: u64,
     is_whole: bool,
@@ -145,14 +144,13 @@ impl Record {
         id: RequestId,
         method: Method,
         route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
-        (arrived, decided): (Instant, Instant),
+        arrived: Instant,
     ) -> Self {
         Self {
             id,
             method,
             route,
             arrived,
-            decided,
             // What the client of an answer that never began would have been told.
             status: CLIENT_GONE,
             body_bytes: 0,

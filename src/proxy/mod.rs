@@ -67,7 +67,7 @@ impl Proxy {
         let mut trail = if is_logged { Trail::timed(arrived) } else { Trail::silent() };
         let decision = gateway.decide(&parts, peer, self.clock.now(), &mut trail).await;
         let decided = Instant::now();
-        let mut record = self.record(&gateway, &parts, &trail, (arrived, decided));
+        let mut record = self.record(&gateway, &parts, &trail, arrived);
         match decision {
             Decision::Allow(pass) => {
                 pass.route().metrics.allowed(decided.duration_since(arrived));
@@ -124,16 +124,10 @@ impl Proxy {
         }
     }
 
-    fn record(
-        &self,
-        gateway: &Gateway,
-        parts: &Parts,
-        trail: &Trail,
-        (arrived, decided): (Instant, Instant),
-    ) -> Record {
+    fn record(&self, gateway: &Gateway, parts: &Parts, trail: &Trail, arrived: Instant) -> Record {
         let metrics = trail.route.clone();
         let unmatched = metrics.is_none().then(|| Arc::clone(gateway.unmatched()));
-        Record::new(self.ids.next(), parts.method.clone(), (metrics, unmatched), (arrived, decided))
+        Record::new(self.ids.next(), parts.method.clone(), (metrics, unmatched), arrived)
     }
 }
 

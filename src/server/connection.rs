@@ -6,8 +6,8 @@ use std::io;
 use std::pin::Pin;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::time::Instant;
 
@@ -44,7 +44,11 @@ pub(super) async fn serve(
 ) -> Result<(), hyper::Error> {
     let mut is_last = worker.is_draining();
     let activity = Arc::new(Activity::new());
-    let io = Watched { inner: TokioIo::new(stream), activity: Arc::clone(&activity) };
+    let io = Watched {
+        inner: TokioIo::new(stream),
+        activity: Arc::clone(&activity),
+        lingering: Lingering::NotYet,
+    };
     let service =
         service_fn(|request: Request<Incoming>| answer(&worker, &peer, &activity, request));
     let mut connection = pin!(
@@ -93,7 +97,7 @@ async fn answer(
     activity: &Arc<Activity>,
     request: Request<Incoming>,
 ) -> Result<Response<Ending>, std::convert::Infallible> {
-    let arrived = activity.begin_request();
+    let arrived = activity.begin_request(!request.body().is_end_stream());
     let response = worker.proxy.serve(request, peer, arrived).await;
     Ok(response.map(|answer| Ending { answer, activity: Arc::clone(activity) }))
 }
@@ -139,11 +143,18 @@ struct Activity {
     opened: Instant,
     phase: AtomicU8,
     since_nanos: AtomicU64,
+    /// Whether the last request had a body, of which a part may be unread when the connection closes.
+    had_body: AtomicBool,
 }
 
 impl Activity {
     fn new() -> Self {
-        Self { opened: Instant::now(), phase: AtomicU8::new(HEAD), since_nanos: AtomicU64::new(0) }
+        Self {
+            opened: Instant::now(),
+            phase: AtomicU8::new(HEAD),
+            since_nanos: AtomicU64::new(0),
+            had_body: AtomicBool::new(false),
+        }
     }
 
     /// Bytes came in: between requests they begin a head.
@@ -153,8 +164,9 @@ impl Activity {
         }
     }
 
-    fn begin_request(&self) -> Instant {
+    fn begin_request(&self, has_body: bool) -> Instant {
         let since = self.since();
+        self.had_body.store(has_body, Ordering::Relaxed);
         self.phase.store(BUSY, Ordering::Relaxed);
         since
     }
@@ -178,6 +190,7 @@ impl Activity {
         match self.phase.load(Ordering::Relaxed) {
             HEAD => Some(self.since() + patience.head),
             IDLE => Some(self.since() + patience.idle),
+            LINGER => Some(self.since() + LINGER_FOR),
             _ => None,
         }
     }
@@ -186,12 +199,41 @@ impl Activity {
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
+const LINGER: u8 = 3;
 
-/// The socket, telling [`Activity`] when bytes come in.
+/// The socket, telling [`Activity`] when bytes come in, and closing so that the last answer arrives.
 #[derive(Debug)]
 struct Watched {
     inner: TokioIo<TcpStream>,
     activity: Arc<Activity>,
+    lingering: Lingering,
+}
+
+/// A socket closed with unread bytes sends a reset, which can overtake the answer (RFC 9112 §9.6).
+#[derive(Debug)]
+enum Lingering {
+    NotYet,
+    /// Our side is closed; this many more bytes of theirs are read and dropped.
+    Reading(usize),
+}
+
+impl Watched {
+    fn poll_linger(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<io::Result<()>> {
+        let mut dropped = [0; 4096];
+        while left > 0 {
+            let mut buf = hyper::rt::ReadBuf::new(&mut dropped);
+            if Pin::new(&mut self.inner).poll_read(cx, buf.unfilled())?.is_pending() {
+                self.lingering = Lingering::Reading(left);
+                return Poll::Pending;
+            }
+            match buf.filled().len() {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        self.lingering = Lingering::Reading(0);
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Read for Watched {
@@ -222,7 +264,15 @@ impl Write for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        if let Lingering::Reading(left) = self.lingering {
+            return self.poll_linger(cx, left);
+        }
+        ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+        if !self.activity.had_body.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        self.activity.enter(LINGER);
+        self.poll_linger(cx, LINGER_BYTES)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -241,3 +291,7 @@ impl Write for Watched {
 /// Stands above every bound of ours, so that too long a target or header is refused with a document;
 /// hyper refuses bare what is larger still.
 const LARGEST_HEAD: usize = 128 * 1024;
+/// Bytes of an unread body that are read and dropped while closing.
+const LINGER_BYTES: usize = 1024 * 1024;
+/// How long that may take.
+const LINGER_FOR: Duration = Duration::from_secs(1);
