@@ -1,0 +1,25 @@
+//! The world around the gateway: a strict client before it, recorders behind it, issuers beside it.
+
+mod client;
+mod gate;
+mod upstream;
+mod wire;
+
+pub use client::Client;
+pub use client::End;
+pub use gate::Gate;
+pub use upstream::Step;
+pub use upstream::Upstream;
+pub use upstream::Record;
+pub use wire::Fault;
+pub use wire::Fields;
+pub use wire::Framing;
+pub use wire::Kind;
+pub use wire::Message;
+pub use wire::find;
+pub use wire::latin1;
+
+use std::time::Duration;
+
+/// The longest that any single wait may take; a healthy machine needs a thousandth of it.
+pub const DEADLINE: Duration = Duration::from_secs(10);
