@@ -9,4 +9,10 @@
 
 mod world;
 
+mod credentials;
+mod framing;
+mod hosts;
+mod methods;
+mod paths;
 mod recorder;
+mod tokens;

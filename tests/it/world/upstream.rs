@@ -86,6 +86,10 @@ struct Connection {
     end: Option<End>,
 }
 
+/// A place in the record.
+#[derive(Clone, Debug)]
+pub struct Mark(Vec<usize>);
+
 impl Record {
     /// Bytes received on all connections.
     pub fn bytes(&self) -> usize {
@@ -201,9 +205,28 @@ impl Upstream {
 
     /// Every request received, read strictly.
     pub fn try_requests(&self) -> Result<Vec<Message>, Fault> {
+        self.since(&Mark(vec![]))
+    }
+
+    /// Where the record stands now.
+    pub fn mark(&self) -> Mark {
+        Mark(self.shared.log().connections.iter().map(|connection| connection.bytes.len()).collect())
+    }
+
+    /// Every request received since a mark, read strictly.
+    pub fn since(&self, mark: &Mark) -> Result<Vec<Message>, Fault> {
         let log = self.shared.log();
-        let read = |connection: &Connection| Message::read_all(&connection.bytes, Kind::Request);
-        log.connections.iter().map(read).collect::<Result<Vec<_>, _>>().map(|all| all.concat())
+        let read = |(id, connection): (usize, &Connection)| {
+            let from = mark.0.get(id).copied().unwrap_or(0);
+            Message::read_all(&connection.bytes[from..], Kind::Request)
+        };
+        log.connections.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>().map(|all| all.concat())
+    }
+
+    /// What each connection received since a mark.
+    pub fn bytes_since(&self, mark: &Mark) -> Vec<Vec<u8>> {
+        let from = |id| mark.0.get(id).copied().unwrap_or(0);
+        self.raw().into_iter().enumerate().map(|(id, raw)| raw[from(id)..].to_vec()).collect()
     }
 
     /// Ends every connection that is open, as a server that gives up idle ones does.
