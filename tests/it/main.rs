@@ -10,9 +10,18 @@
 mod world;
 
 mod credentials;
+mod drain;
+mod faults;
+mod forwarding;
 mod framing;
 mod hosts;
+mod identity;
+mod issuers;
 mod methods;
+mod metrics;
 mod paths;
 mod recorder;
+mod refusals;
+mod reload;
+mod routes;
 mod tokens;

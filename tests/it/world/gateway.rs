@@ -40,6 +40,12 @@ pub struct Setup {
     pub extra: String,
     /// Files beside the configuration.
     pub files: Vec<(String, String)>,
+    /// How long to serve on after readiness fails.
+    pub delay: String,
+    /// How long requests in flight may take.
+    pub grace: String,
+    /// More upstreams.
+    pub more_upstreams: String,
     /// The server behind the gateway.
     pub upstream: Upstream,
 }
@@ -77,6 +83,9 @@ impl Setup {
                 .into(),
             upstream_keys: String::new(),
             extra: String::new(),
+            delay: "0s".into(),
+            grace: "10s".into(),
+            more_upstreams: String::new(),
             files: vec![("keys.json".into(), jwks(&[&P256]))],
             upstream,
         }
@@ -130,12 +139,13 @@ impl Setup {
     pub fn text(&self) -> String {
         let digest = Digest::of(APP_KEY.as_bytes());
         let Self { checks, routes, defaults, upstream_keys, extra, upstream, .. } = self;
+        let Self { delay, grace, more_upstreams, .. } = self;
         let url = upstream.url();
         format!(
             "listen: {{ public: \"127.0.0.1:0\", admin: \"127.0.0.1:0\" }}\n\
              access_log: {{ enabled: false }}\n\
-             shutdown: {{ delay: 0s, grace: 10s }}\n\
-             upstreams: {{ api: {{ url: \"{url}\"{upstream_keys} }} }}\n\
+             shutdown: {{ delay: {delay}, grace: {grace} }}\n\
+             upstreams: {{ api: {{ url: \"{url}\"{upstream_keys} }}{more_upstreams} }}\n\
              apps: [ {{ id: {APP}, sha256: \"{digest}\" }} ]\n\
              checks:{checks}\
              defaults: {defaults}\n\
@@ -152,6 +162,13 @@ impl Setup {
         let path = folder.path().join("portcullis.yaml");
         fs::write(&path, self.text()).unwrap();
         path
+    }
+
+    /// Starts a gateway that knows one more upstream.
+    #[track_caller]
+    pub fn start_with_upstream(mut self, name: &str, upstream: &Upstream) -> World {
+        self.more_upstreams = format!(", {name}: {{ url: \"{}\" }}", upstream.url());
+        self.start()
     }
 
     /// Starts a gateway.
@@ -312,6 +329,11 @@ impl World {
     /// Moves the clock.
     pub fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// The gateway by itself, to be stopped, and its upstream.
+    pub fn stopping(self) -> (Running, Upstream) {
+        (self.running, self.upstream)
     }
 
     /// The folder of the configuration.

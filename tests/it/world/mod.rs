@@ -7,6 +7,7 @@ mod gateway;
 mod issuer;
 pub mod keys;
 pub mod oracle;
+pub mod process;
 mod upstream;
 mod wire;
 
