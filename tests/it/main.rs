@@ -9,6 +9,8 @@
 
 mod world;
 
+mod apps;
+mod cli;
 mod credentials;
 mod drain;
 mod faults;

@@ -44,6 +44,10 @@ pub struct Setup {
     pub delay: String,
     /// How long requests in flight may take.
     pub grace: String,
+    /// The value of `access_log`.
+    pub access_log: String,
+    /// What the gateway takes for the time.
+    pub clock: Clock,
     /// More upstreams.
     pub more_upstreams: String,
     /// The server behind the gateway.
@@ -85,6 +89,8 @@ impl Setup {
             extra: String::new(),
             delay: "0s".into(),
             grace: "10s".into(),
+            access_log: "{ enabled: false }".into(),
+            clock: Clock::manual(Timestamp::from_seconds(NOW)),
             more_upstreams: String::new(),
             files: vec![("keys.json".into(), jwks(&[&P256]))],
             upstream,
@@ -139,11 +145,11 @@ impl Setup {
     pub fn text(&self) -> String {
         let digest = Digest::of(APP_KEY.as_bytes());
         let Self { checks, routes, defaults, upstream_keys, extra, upstream, .. } = self;
-        let Self { delay, grace, more_upstreams, .. } = self;
+        let Self { delay, grace, access_log, more_upstreams, .. } = self;
         let url = upstream.url();
         format!(
             "listen: {{ public: \"127.0.0.1:0\", admin: \"127.0.0.1:0\" }}\n\
-             access_log: {{ enabled: false }}\n\
+             access_log: {access_log}\n\
              shutdown: {{ delay: {delay}, grace: {grace} }}\n\
              upstreams: {{ api: {{ url: \"{url}\"{upstream_keys} }}{more_upstreams} }}\n\
              apps: [ {{ id: {APP}, sha256: \"{digest}\" }} ]\n\
@@ -184,7 +190,7 @@ impl Setup {
     pub fn try_start(self) -> Result<World, String> {
         let folder = TempDir::new().unwrap();
         let path = self.write(&folder);
-        let clock = Clock::manual(Timestamp::from_seconds(NOW));
+        let clock = self.clock;
         let options = Options { clock: clock.clone(), ..Options::default() };
         let running = Server::start(&path, options).map_err(|error| error.to_string())?;
         let controls = AtomicUsize::new(0);
