@@ -182,7 +182,8 @@ fn a_secret_is_shown_once_and_kept_nowhere() {
 #[test]
 fn a_store_that_cannot_be_opened_stops_the_start() {
     let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("not.db"), "this is no database, and long enough to tell").unwrap();
+    std::fs::write(folder.path().join("not.db"), "this is no database, and long enough to tell")
+        .unwrap();
     let place = |path: &Path| format!("store: \"sqlite:{}\"", path.display());
     for store in [
         place(&folder.path().join("not.db")),

@@ -46,12 +46,16 @@ fn check_accepts_what_serve_would_run() {
 
 #[test]
 fn check_lists_every_open_route_and_every_exception() {
-    let setup = Setup::new().jwt("{ issuer: none, audience: none, typ: any, algorithms: [ES256], jwks: \"file:keys.json\" }");
-    let setup = setup.routes("
+    let setup = Setup::new().jwt(
+        "{ issuer: none, audience: none, typ: any, algorithms: [ES256], jwks: \"file:keys.json\" }",
+    );
+    let setup = setup.routes(
+        "
   - { match: \"GET /open\", to: api, public: true }
   - { match: \"GET /weaker\", to: api, require: app }
   - { match: \"GET /plain\", to: api }
-");
+",
+    );
     let output = run(folder_with(&setup).path(), &["check", "portcullis.yaml"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     let text = output.out + &output.err;
@@ -87,11 +91,13 @@ fn check_names_the_place_of_every_mistake() {
 
 #[test]
 fn check_tells_all_mistakes_at_once() {
-    let setup = Setup::new().routes("
+    let setup = Setup::new().routes(
+        "
   - { match: \"GET /a\", to: nobody }
   - { match: \"GET /b\", to: noone }
   - { match: \"GET /c\", to: api, require: strangers }
-");
+",
+    );
     let output = run(folder_with(&setup).path(), &["check", "portcullis.yaml"]);
     assert_eq!(output.code, Some(78));
     let all = output.out + &output.err;
@@ -103,7 +109,9 @@ fn check_tells_all_mistakes_at_once() {
 #[test]
 fn a_wrong_command_line_is_told_apart_from_a_wrong_configuration() {
     let folder = TempDir::new().unwrap();
-    for arguments in [&["no-such-command"][..], &["check"], &["check", "a", "b"], &["serve", "--no-such-flag"]] {
+    for arguments in
+        [&["no-such-command"][..], &["check"], &["check", "a", "b"], &["serve", "--no-such-flag"]]
+    {
         assert_eq!(run(folder.path(), arguments).code, Some(2), "{arguments:?}");
     }
     assert_eq!(run(folder.path(), &["check", "missing.yaml"]).code, Some(78));
@@ -132,9 +140,27 @@ fn explain_shows_the_decision_that_serve_would_make() {
     }
     for (more, shown) in [
         (vec!["GET", "/api/x", "-H", "Host: gw.test"], "missing_credentials"),
-        (vec!["GET", "/api/x", "-H", "Host: gw.test", "-H", "X-App-Key: x"], "invalid_application_key"),
-        (vec!["GET", "/api/x", "-H", "Host: gw.test", "-H", &key, "-H", "Authorization: Bearer x"], "invalid_token"),
-        (vec!["GET", "/api/admin", "-H", "Host: gw.test", "-H", &key, "-H", &bearer], "insufficient_permission"),
+        (
+            vec!["GET", "/api/x", "-H", "Host: gw.test", "-H", "X-App-Key: x"],
+            "invalid_application_key",
+        ),
+        (
+            vec![
+                "GET",
+                "/api/x",
+                "-H",
+                "Host: gw.test",
+                "-H",
+                &key,
+                "-H",
+                "Authorization: Bearer x",
+            ],
+            "invalid_token",
+        ),
+        (
+            vec!["GET", "/api/admin", "-H", "Host: gw.test", "-H", &key, "-H", &bearer],
+            "insufficient_permission",
+        ),
         (vec!["GET", "/nowhere", "-H", "Host: gw.test", "-H", &key, "-H", &bearer], "not_found"),
         (vec!["GET", "/api/../x", "-H", "Host: gw.test"], "malformed_request"),
     ] {
@@ -152,7 +178,9 @@ fn serve(folder: &TempDir) -> (Process, SocketAddr) {
             continue;
         }
         let begin = line.find("127.0.0.1:").unwrap();
-        let end = line[begin + 10..].find(|c: char| !c.is_ascii_digit()).map_or(line.len(), |end| begin + 10 + end);
+        let end = line[begin + 10..]
+            .find(|c: char| !c.is_ascii_digit())
+            .map_or(line.len(), |end| begin + 10 + end);
         break line[begin..end].parse().unwrap();
     };
     (process, address)
@@ -197,7 +225,8 @@ fn the_process_serves_reloads_and_stops_on_signals() {
 fn a_second_signal_stops_at_once() {
     let gate = Gate::default();
     let theirs = gate.clone();
-    let upstream = Upstream::scripted(move |_, _| vec![Step::Body, Step::Wait(theirs.clone()), Step::Echo]);
+    let upstream =
+        Upstream::scripted(move |_, _| vec![Step::Body, Step::Wait(theirs.clone()), Step::Echo]);
     let setup = Setup::before(upstream);
     let folder = folder_with(&setup);
     let (process, address) = serve(&folder);
@@ -282,7 +311,8 @@ fn the_demo_shows_each_answer_and_leaves_nothing_behind() {
 #[test]
 fn a_minted_token_is_read_back_and_only_by_its_key() {
     let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("secret"), "k8s-3Qv.Zr7!pLw0xTn5yHd9cBf2jMg6aEu1iOo4").unwrap();
+    std::fs::write(folder.path().join("secret"), "k8s-3Qv.Zr7!pLw0xTn5yHd9cBf2jMg6aEu1iOo4")
+        .unwrap();
     let inspected = run(folder.path(), &["token", "inspect", &token()]);
     assert_eq!(inspected.code, Some(0), "{inspected:?}");
     for shown in ["ES256", "p256", "ada", "https://id.test"] {

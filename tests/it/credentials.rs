@@ -71,9 +71,15 @@ fn a_credential_that_occurs_twice_is_refused() {
         signed().field("X-App-Key", "other"),
         signed().field("X-App-Key", APP_KEY),
         signed().field("x-app-key", ""),
-        Ask::get("/api/x").keyed().field("Authorization", format!("Basic eDp5, Bearer {}", token())),
-        Ask::get("/api/x").keyed().field("Authorization", format!("Bearer {}, Basic eDp5", token())),
-        Ask::get("/api/x").keyed().field("Authorization", format!("Bearer {0}, Bearer {0}", token())),
+        Ask::get("/api/x")
+            .keyed()
+            .field("Authorization", format!("Basic eDp5, Bearer {}", token())),
+        Ask::get("/api/x")
+            .keyed()
+            .field("Authorization", format!("Bearer {}, Basic eDp5", token())),
+        Ask::get("/api/x")
+            .keyed()
+            .field("Authorization", format!("Bearer {0}, Bearer {0}", token())),
         Ask::get("/api/x").keyed().field("Authorization", format!("Bearer {0},{0}", token())),
     ];
     for ask in cases {
@@ -122,7 +128,12 @@ fn only_the_form_of_a_bearer_token_is_one() {
     ] {
         world.deny(&with(value), &[401]);
     }
-    for value in [format!(" Bearer {t}"), format!("Bearer {t}"), format!("\t bEaReR {t} \t"), format!(" BEARER {t}")] {
+    for value in [
+        format!(" Bearer {t}"),
+        format!("Bearer {t}"),
+        format!("\t bEaReR {t} \t"),
+        format!(" BEARER {t}"),
+    ] {
         world.pass(&with(&value));
     }
     let line = [b"Authorization: Bearer ", t.as_bytes(), b"\xff"].concat();
@@ -155,7 +166,9 @@ fn a_credential_in_a_place_nobody_configured_is_no_credential() {
         keyed().field("X-Authorization", format!("Bearer {t}")),
         keyed().field("X-Auth-Token", t),
         keyed().raw_line(format!("Authorization_: Bearer {t}")),
-        Ask::post("/api/x", &form).keyed().field("Content-Type", "application/x-www-form-urlencoded"),
+        Ask::post("/api/x", &form)
+            .keyed()
+            .field("Content-Type", "application/x-www-form-urlencoded"),
         Ask::get(&format!("/api/x?X-App-Key={APP_KEY}")).bearing(t),
         Ask::get(&format!("/api/x?app_key={APP_KEY}")).bearing(t),
         Ask::get("/api/x").bearing(t).field("Cookie", format!("X-App-Key={APP_KEY}")),
@@ -203,7 +216,8 @@ fn a_pair_of_headers_is_one_key() {
         .routes("\n  - { match: \"* /api/**\", to: api }\n")
         .start();
     let mark = world.upstream.mark();
-    let pair = |id: &str, secret: &str| Ask::get("/api/x").field("X-Id", id).field("X-Secret", secret);
+    let pair =
+        |id: &str, secret: &str| Ask::get("/api/x").field("X-Id", id).field("X-Secret", secret);
     assert_eq!(world.answer(&pair("mobile", APP_KEY)).status(), 200);
     for ask in [
         pair("mobile", "wrong"),
@@ -250,8 +264,11 @@ fn a_key_in_the_query_or_a_cookie_counts_where_it_was_configured_and_goes_no_fur
             assert_eq!(forwarded.fields.one("cookie"), "a=1; b=2");
         }
         let mark = world.upstream.mark();
-        let twice = Ask::get(&format!("{target}&key={APP_KEY}")).field("Cookie", format!("key={APP_KEY}; key=x"));
-        for ask in [twice, Ask::get("/api/x").keyed(), Ask::get("/api/x?key=").field("Cookie", "key=")] {
+        let twice = Ask::get(&format!("{target}&key={APP_KEY}"))
+            .field("Cookie", format!("key={APP_KEY}; key=x"));
+        for ask in
+            [twice, Ask::get("/api/x").keyed(), Ask::get("/api/x?key=").field("Cookie", "key=")]
+        {
             let answer = world.answer(&ask);
             assert!([400, 401].contains(&answer.status()), "{place} {ask:?}: {answer:?}");
         }

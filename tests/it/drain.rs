@@ -89,6 +89,10 @@ fn readiness_fails_before_anything_else_changes() {
     }
     let mut client = crate::world::Client::connect(public);
     client.send(&Ask::get("/api/x").signed().bytes());
-    assert_eq!(client.answer("GET").unwrap().status(), 200, "serves on while its balancer looks away");
+    assert_eq!(
+        client.answer("GET").unwrap().status(),
+        200,
+        "serves on while its balancer looks away"
+    );
     stop.join().unwrap();
 }

@@ -33,17 +33,55 @@ fn an_upstream_that_fails_is_a_bad_gateway() {
     for (what, steps) in [
         ("closes before the head", vec![Step::Body, Step::Close]),
         ("resets before the head", vec![Step::Body, Step::Reset]),
-        ("closes within the head", vec![Step::Body, Step::text("HTTP/1.1 200 OK\r\nContent-"), Step::Close]),
-        ("sends garbage", vec![Step::Body, Step::text("\x15\x03\x01\x00\x02\x02\r\n\r\n"), Step::Close]),
-        ("speaks another protocol", vec![Step::Body, Step::text("220 mail ESMTP\r\n\r\n"), Step::Close]),
-        ("has two lengths", vec![Step::Body, Step::text("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), Step::Close]),
-        ("has a bad length", vec![Step::Body, Step::text("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nab"), Step::Close]),
-        ("has an endless head", vec![Step::Body, Step::Send([b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'x'; 1 << 20]].concat()), Step::Close]),
-        ("switches protocols", vec![Step::Body, Step::text("HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), Step::Close]),
+        (
+            "closes within the head",
+            vec![Step::Body, Step::text("HTTP/1.1 200 OK\r\nContent-"), Step::Close],
+        ),
+        (
+            "sends garbage",
+            vec![Step::Body, Step::text("\x15\x03\x01\x00\x02\x02\r\n\r\n"), Step::Close],
+        ),
+        (
+            "speaks another protocol",
+            vec![Step::Body, Step::text("220 mail ESMTP\r\n\r\n"), Step::Close],
+        ),
+        (
+            "has two lengths",
+            vec![
+                Step::Body,
+                Step::text("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+                Step::Close,
+            ],
+        ),
+        (
+            "has a bad length",
+            vec![
+                Step::Body,
+                Step::text("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nab"),
+                Step::Close,
+            ],
+        ),
+        (
+            "has an endless head",
+            vec![
+                Step::Body,
+                Step::Send([b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'x'; 1 << 20]].concat()),
+                Step::Close,
+            ],
+        ),
+        (
+            "switches protocols",
+            vec![
+                Step::Body,
+                Step::text("HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+                Step::Close,
+            ],
+        ),
     ] {
         let world = behind(steps);
         for method in ["POST", "PUT"] {
-            let answer = world.answer(&Ask::new(method, "/api/bad").signed().field("Content-Length", 0));
+            let answer =
+                world.answer(&Ask::new(method, "/api/bad").signed().field("Content-Length", 0));
             assert_eq!(answer.status(), 502, "{what}: {answer:?}");
             assert_eq!(problem(&answer)["status"], 502);
         }
@@ -61,7 +99,9 @@ fn an_upstream_that_does_not_listen_is_a_bad_gateway_at_once() {
     let world = setup.start();
     world.reload_with(&live, &format!("http://{address}")).unwrap();
     let begun = Instant::now();
-    for ask in [Ask::get("/api/x").signed(), Ask::post("/api/x", "hi").signed(), Ask::get("/public/x")] {
+    for ask in
+        [Ask::get("/api/x").signed(), Ask::post("/api/x", "hi").signed(), Ask::get("/public/x")]
+    {
         let answer = world.answer(&ask);
         assert!([502, 503].contains(&answer.status()), "{answer:?}");
         problem(&answer);
@@ -87,7 +127,8 @@ fn an_upstream_that_never_answers_is_a_gateway_timeout() {
 
 #[test]
 fn an_answer_cut_short_is_not_given_a_good_end() {
-    let cut = |head: &str| vec![Step::Body, Step::text(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"))];
+    let cut =
+        |head: &str| vec![Step::Body, Step::text(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"))];
     for (what, head, part) in [
         ("a length", "Content-Length: 10", "hello"),
         ("chunks", "Transfer-Encoding: chunked", "5\r\nhello\r\n"),
@@ -134,10 +175,15 @@ fn drops_second_requests() -> Upstream {
 fn a_post_is_never_sent_twice() {
     for method in ["POST", "PATCH"] {
         let world = Setup::before(drops_second_requests()).extra("workers: 1").start();
-        assert_eq!(world.answer(&Ask::new(method, "/api/1").signed().field("Content-Length", 0)).status(), 200);
-        let answer = world.answer(&Ask::new(method, "/api/2").signed().field("Content-Length", 2).body("hi"));
+        assert_eq!(
+            world.answer(&Ask::new(method, "/api/1").signed().field("Content-Length", 0)).status(),
+            200
+        );
+        let answer = world
+            .answer(&Ask::new(method, "/api/2").signed().field("Content-Length", 2).body("hi"));
         assert_eq!(answer.status(), 502);
-        let targets: Vec<_> = world.upstream.requests().iter().map(|r| r.target().to_owned()).collect();
+        let targets: Vec<_> =
+            world.upstream.requests().iter().map(|r| r.target().to_owned()).collect();
         assert_eq!(targets, ["/api/1", "/api/2"]);
     }
 }
@@ -147,12 +193,14 @@ fn a_get_on_a_connection_that_dies_is_sent_at_most_once_more() {
     let world = Setup::before(drops_second_requests()).extra("workers: 1").start();
     assert_eq!(world.answer(&Ask::get("/api/1").signed()).status(), 200);
     let answer = world.answer(&Ask::get("/api/2").signed());
-    let tries = world.upstream.requests().iter().filter(|request| request.target() == "/api/2").count();
+    let tries =
+        world.upstream.requests().iter().filter(|request| request.target() == "/api/2").count();
     assert!(matches!((answer.status(), tries), (200, 2) | (502, 1)), "{answer:?} after {tries}");
     let never = behind(vec![Step::Body, Step::Close]);
     assert_eq!(never.answer(&Ask::get("/api/good").signed()).status(), 200);
     assert_eq!(never.answer(&Ask::get("/api/bad").signed()).status(), 502);
-    let tries = never.upstream.requests().iter().filter(|request| request.target() == "/api/bad").count();
+    let tries =
+        never.upstream.requests().iter().filter(|request| request.target() == "/api/bad").count();
     assert!((1..=2).contains(&tries), "{tries} tries");
 }
 
@@ -171,7 +219,9 @@ fn a_client_that_goes_away_frees_its_upstream() {
 fn a_client_that_goes_away_within_its_body_leaves_no_whole_request() {
     let world = World::usual();
     let mut client = world.connect();
-    client.send(&Ask::new("POST", "/api/x").signed().field("Content-Length", 100).body("begun").bytes());
+    client.send(
+        &Ask::new("POST", "/api/x").signed().field("Content-Length", 100).body("begun").bytes(),
+    );
     world.upstream.wait("the beginning", |seen| seen.has(b"begun"));
     client.reset();
     world.upstream.wait("the end of the upstream connection", |seen| seen.ended() == 1);
@@ -181,7 +231,11 @@ fn a_client_that_goes_away_within_its_body_leaves_no_whole_request() {
 #[test]
 fn a_client_that_goes_away_within_an_answer_frees_its_upstream() {
     let upstream = Upstream::scripted(|_, _| {
-        vec![Step::Body, Step::text("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun"), Step::Silence]
+        vec![
+            Step::Body,
+            Step::text("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun"),
+            Step::Silence,
+        ]
     });
     let world = Setup::before(upstream).start();
     let mut client = world.connect();
@@ -207,7 +261,9 @@ fn a_client_that_has_finished_sending_still_gets_its_answer() {
 #[test]
 fn a_head_that_never_ends_is_given_up() {
     let world = Setup::new().extra("timeouts: { header: 300ms, body: 300ms, idle: 1s }").start();
-    for start in [&b"GET /api/x HTTP/1.1\r\nHost: gw"[..], b"G", b"GET /api/x HTTP/1.1\r\nHost: gw.test\r\n"] {
+    for start in
+        [&b"GET /api/x HTTP/1.1\r\nHost: gw"[..], b"G", b"GET /api/x HTTP/1.1\r\nHost: gw.test\r\n"]
+    {
         let begun = Instant::now();
         let mut client = world.connect();
         client.send(start);
@@ -225,7 +281,9 @@ fn a_body_that_stalls_is_given_up_and_frees_its_upstream() {
     let world = Setup::new().extra("timeouts: { header: 300ms, body: 300ms, idle: 1s }").start();
     let begun = Instant::now();
     let mut client = world.connect();
-    client.send(&Ask::new("POST", "/api/x").signed().field("Content-Length", 100).body("begun").bytes());
+    client.send(
+        &Ask::new("POST", "/api/x").signed().field("Content-Length", 100).body("begun").bytes(),
+    );
     if let Ok(answer) = client.answer("POST") {
         assert!([408, 400].contains(&answer.status()), "{answer:?}");
     }

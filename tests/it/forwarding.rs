@@ -24,7 +24,9 @@ fn end_to_end_fields_pass_unchanged() {
         ("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         ("Upgrade-Insecure-Requests", "1"),
     ];
-    let ask = fields.iter().fold(Ask::get("/api/x").signed(), |ask, (name, value)| ask.field(name, value));
+    let ask = fields
+        .iter()
+        .fold(Ask::get("/api/x").signed(), |ask, (name, value)| ask.field(name, value));
     let forwarded = world.pass(&ask.field("X-Many", "1").field("X-Many", "2"));
     for (name, value) in fields {
         assert_eq!(forwarded.fields.one(name), value);
@@ -46,7 +48,14 @@ fn fields_of_one_hop_end_here() {
         .field("Upgrade", "h2c")
         .field("HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA");
     let forwarded = world.pass(&ask);
-    for name in ["x-hop", "keep-alive", "proxy-connection", "proxy-authorization", "upgrade", "http2-settings"] {
+    for name in [
+        "x-hop",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "upgrade",
+        "http2-settings",
+    ] {
         assert!(forwarded.fields.lacks(name), "{name}: {forwarded:?}");
     }
     for te in forwarded.fields.all("te") {
@@ -62,7 +71,10 @@ fn fields_of_one_hop_in_an_answer_end_here_too() {
     for name in ["x-hop", "keep-alive", "proxy-authenticate"] {
         assert!(answer.fields.lacks(name), "{name}: {answer:?}");
     }
-    assert_eq!((answer.fields.one("x-stay"), answer.fields.all("set-cookie")), ("1", vec!["a", "b"]));
+    assert_eq!(
+        (answer.fields.one("x-stay"), answer.fields.all("set-cookie")),
+        ("1", vec!["a", "b"])
+    );
     assert_eq!(answer.text(), "hi");
 }
 
@@ -80,7 +92,8 @@ fn bodies_pass_in_either_framing() {
     assert_eq!(world.pass(&Ask::post("/api/x", &large).signed()).body.len(), large.len());
     let get = world.pass(&Ask::get("/api/x").signed());
     assert_eq!(get.framing, Framing::Bare);
-    let with_body = world.pass(&Ask::new("GET", "/api/x").signed().field("Content-Length", 2).body("hi"));
+    let with_body =
+        world.pass(&Ask::new("GET", "/api/x").signed().field("Content-Length", 2).body("hi"));
     assert_eq!(with_body.text(), "hi");
 }
 
@@ -99,7 +112,8 @@ fn a_body_beyond_its_limit_is_refused() {
     let ask = Ask::new("POST", "/api/small").signed().field("Transfer-Encoding", "chunked");
     client.send(&ask.body("9\r\n123456789\r\n0\r\n\r\n").bytes());
     assert_eq!(client.answer("POST").unwrap().status(), 413);
-    let whole = world.upstream.raw().iter().any(|raw| crate::world::find(raw, b"123456789").is_some());
+    let whole =
+        world.upstream.raw().iter().any(|raw| crate::world::find(raw, b"123456789").is_some());
     assert!(!whole, "what was too much went upstream");
 }
 
@@ -108,7 +122,11 @@ fn answers_pass_in_every_framing() {
     for (answer, framing, body) in [
         ("200 OK\r\nContent-Length: 5\r\n\r\nhello", Framing::Length(5), "hello"),
         ("200 OK\r\nContent-Length: 0\r\n\r\n", Framing::Length(0), ""),
-        ("200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", Framing::Chunked, "hello"),
+        (
+            "200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+            Framing::Chunked,
+            "hello",
+        ),
         ("404 Not Found\r\nContent-Length: 4\r\n\r\nnope", Framing::Length(4), "nope"),
         ("500 Oh\r\nContent-Length: 2\r\n\r\nno", Framing::Length(2), "no"),
         ("204 No Content\r\n\r\n", Framing::Bare, ""),
@@ -124,13 +142,19 @@ fn answers_pass_in_every_framing() {
             assert_eq!(got.status().to_string(), answer[..3]);
             assert_eq!((got.framing, got.text().as_str()), (framing, body), "{answer}");
         }
-        assert_eq!(world.upstream.look(crate::world::Record::connections), 1, "{answer}: not reused");
+        assert_eq!(
+            world.upstream.look(crate::world::Record::connections),
+            1,
+            "{answer}: not reused"
+        );
     }
 }
 
 #[test]
 fn an_answer_that_ends_with_its_connection_is_passed_whole() {
-    let upstream = Upstream::scripted(|_, _| vec![Step::Body, Step::text("HTTP/1.1 200 OK\r\n\r\nhello"), Step::Close]);
+    let upstream = Upstream::scripted(|_, _| {
+        vec![Step::Body, Step::text("HTTP/1.1 200 OK\r\n\r\nhello"), Step::Close]
+    });
     let world = Setup::before(upstream).start();
     assert_eq!(world.answer(&Ask::get("/api/x").signed()).text(), "hello");
 }
@@ -177,7 +201,10 @@ fn trailers_pass_where_they_were_announced() {
     let got = world.answer(&Ask::get("/api/x").signed().field("TE", "trailers"));
     assert_eq!((got.text().as_str(), got.trailers.one("x-sum")), ("hi", "7"));
     let echo = World::usual();
-    let ask = Ask::new("POST", "/api/x").signed().field("Transfer-Encoding", "chunked").field("Trailer", "X-Sum");
+    let ask = Ask::new("POST", "/api/x")
+        .signed()
+        .field("Transfer-Encoding", "chunked")
+        .field("Trailer", "X-Sum");
     let sent = echo.pass(&ask.body("2\r\nhi\r\n0\r\nX-Sum: 7\r\n\r\n"));
     assert_eq!((sent.text().as_str(), sent.trailers.one("x-sum")), ("hi", "7"));
 }
@@ -233,7 +260,9 @@ fn an_upgrade_nobody_asked_the_gateway_for_is_not_made() {
 fn a_preflight_is_a_request_like_any_other() {
     let world = World::usual();
     let preflight = |target: &str| {
-        Ask::new("OPTIONS", target).field("Origin", "https://evil.test").field("Access-Control-Request-Method", "POST")
+        Ask::new("OPTIONS", target)
+            .field("Origin", "https://evil.test")
+            .field("Access-Control-Request-Method", "POST")
     };
     world.deny(&preflight("/api/x"), &[401]);
     world.deny(&preflight("/api/admin/x").signed(), &[403]);
@@ -258,7 +287,12 @@ fn the_client_gets_the_first_piece_before_the_upstream_sends_the_last() {
     let theirs = gate.clone();
     let upstream = Upstream::scripted(move |_, _| {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
-        vec![Step::Body, Step::text(head), Step::Wait(theirs.clone()), Step::text("4\r\nlast\r\n0\r\n\r\n")]
+        vec![
+            Step::Body,
+            Step::text(head),
+            Step::Wait(theirs.clone()),
+            Step::text("4\r\nlast\r\n0\r\n\r\n"),
+        ]
     });
     let world = Setup::before(upstream).start();
     let mut client = world.connect();
@@ -291,7 +325,9 @@ fn an_early_answer_reaches_a_client_that_is_still_sending() {
     let upstream = Upstream::scripted(move |_, _| vec![Step::text(early)]);
     let world = Setup::before(upstream).start();
     let mut client = world.connect();
-    client.send(&Ask::new("POST", "/api/x").signed().field("Content-Length", 1_000).body("begun").bytes());
+    client.send(
+        &Ask::new("POST", "/api/x").signed().field("Content-Length", 1_000).body("begun").bytes(),
+    );
     let answer = client.answer("POST").unwrap();
     assert_eq!((answer.status(), answer.text().as_str()), (403, "no"));
     let mut other = world.connect();

@@ -19,9 +19,14 @@ fn post(lines: &[&str], body: &str) -> Ask {
 fn refused(world: &World, lines: &[&str], body: &str, statuses: &[u16]) {
     let ask = post(lines, &format!("{body}{SMUGGLED}"));
     world.deny_and_close(&ask, statuses);
-    let anonymous = lines.iter().fold(Ask::new("POST", "/api/x").body(body), |ask, line| ask.raw_line(*line));
+    let anonymous =
+        lines.iter().fold(Ask::new("POST", "/api/x").body(body), |ask, line| ask.raw_line(*line));
     world.deny(&anonymous, &[statuses, &[401]].concat());
-    let public = lines.iter().fold(Ask::new("POST", "/public/x").body(format!("{body}{SMUGGLED}")), |ask, line| ask.raw_line(*line));
+    let public = lines
+        .iter()
+        .fold(Ask::new("POST", "/public/x").body(format!("{body}{SMUGGLED}")), |ask, line| {
+            ask.raw_line(*line)
+        });
     world.deny_and_close(&public, statuses);
 }
 
@@ -74,7 +79,10 @@ fn a_length_written_twice_alike_is_refused_or_becomes_one() {
             400 => assert_eq!(requests, []),
             200 => {
                 assert_eq!(requests.len(), 1);
-                assert_eq!((requests[0].text(), requests[0].fields.one("content-length")), ("hello".into(), "5"));
+                assert_eq!(
+                    (requests[0].text(), requests[0].fields.one("content-length")),
+                    ("hello".into(), "5")
+                );
             }
             _ => panic!("{lines:?}: {answer:?}"),
         }
@@ -127,7 +135,8 @@ fn a_length_beside_chunks_never_frames_anything() {
         let mut client = world.connect();
         client.send(&post(&lines, &body).bytes());
         let answer = client.answer("POST").unwrap();
-        let (_, rest) = client.end().unwrap_or_else(|fault| panic!("{lines:?} must close: {fault}"));
+        let (_, rest) =
+            client.end().unwrap_or_else(|fault| panic!("{lines:?} must close: {fault}"));
         assert_eq!(rest, b"", "{lines:?}: a second answer");
         let requests = world.upstream.since(&mark).unwrap();
         match answer.status() {
@@ -164,7 +173,11 @@ fn broken_body(world: &World, chunks: &str) {
     let target = Ask::get("/api/control").signed();
     assert_eq!(world.answer(&target).status(), 200, "a good request after {chunks:?}");
     for raw in world.upstream.bytes_since(&mark) {
-        assert!(crate::world::find(&raw, b"smuggled").is_none(), "{chunks:?}: {}", raw.escape_ascii());
+        assert!(
+            crate::world::find(&raw, b"smuggled").is_none(),
+            "{chunks:?}: {}",
+            raw.escape_ascii()
+        );
         let whole = match Message::read(&raw, Kind::Request, false).unwrap() {
             Some((message, _)) => message.target().to_owned(),
             None => continue,
@@ -245,7 +258,8 @@ fn bytes_after_a_request_without_a_body_are_the_next_request() {
     assert_eq!(client.answer("GET").unwrap().status(), 200);
     assert_eq!(client.answer("GET").unwrap().status(), 400);
     assert_eq!(client.end().unwrap().1, b"");
-    let targets: Vec<_> = world.upstream.since(&mark).unwrap().iter().map(|r| r.target().to_owned()).collect();
+    let targets: Vec<_> =
+        world.upstream.since(&mark).unwrap().iter().map(|r| r.target().to_owned()).collect();
     assert_eq!(targets, ["/api/x"]);
 }
 
@@ -263,9 +277,11 @@ fn pipelined_requests_are_each_judged_and_answered_in_order() {
         Ask::get("/api/6").signed(),
     ];
     client.send(&all.iter().flat_map(Ask::bytes).collect::<Vec<_>>());
-    let statuses: Vec<_> = all.iter().map(|ask| client.answer(ask.method()).unwrap().status()).collect();
+    let statuses: Vec<_> =
+        all.iter().map(|ask| client.answer(ask.method()).unwrap().status()).collect();
     assert_eq!(statuses, [200, 401, 403, 200, 404, 200]);
-    let mut targets: Vec<_> = world.upstream.since(&mark).unwrap().iter().map(|r| r.target().to_owned()).collect();
+    let mut targets: Vec<_> =
+        world.upstream.since(&mark).unwrap().iter().map(|r| r.target().to_owned()).collect();
     targets.sort();
     assert_eq!(targets, ["/api/1", "/api/4", "/api/6"]);
 }

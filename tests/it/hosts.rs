@@ -67,7 +67,9 @@ fn a_host_with_two_readings_is_a_bad_request() {
         world.deny(&Ask::get("/api/x").signed().instead("Host", host), &[400]);
         world.deny(&Ask::get("/public/x").instead("Host", host), &[400]);
     }
-    for bytes in [&b"Host: gw.test\x00"[..], b"Host: gw.test\x01", b"Host: \xff.test", b"Host: gw.test\x7f"] {
+    for bytes in
+        [&b"Host: gw.test\x00"[..], b"Host: gw.test\x01", b"Host: \xff.test", b"Host: gw.test\x7f"]
+    {
         world.deny(&Ask::get("/public/x").without("Host").raw_line(bytes), &[400]);
     }
     world.deny(&Ask::get("/public/x").instead("Host", "a".repeat(300)), &[400]);
@@ -77,7 +79,9 @@ fn a_host_with_two_readings_is_a_bad_request() {
 fn a_host_is_one_whatever_its_case_its_port_and_its_final_dot() {
     let routes = "\n  - { match: \"* gw.test/api/**\", to: api }\n";
     let world = Setup::new().routes(routes).start();
-    for host in ["gw.test", "GW.TEST", "Gw.Test", "gw.test.", "gw.test:80", "gw.test:8443", "gw.test.:80"] {
+    for host in
+        ["gw.test", "GW.TEST", "Gw.Test", "gw.test.", "gw.test:80", "gw.test:8443", "gw.test.:80"]
+    {
         let forwarded = world.pass(&Ask::get("/api/x").signed().instead("Host", host));
         assert_eq!(forwarded.fields.all("host").len(), 1);
     }

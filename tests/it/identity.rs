@@ -52,24 +52,51 @@ fn a_forged_identity_never_reaches_the_upstream() {
         judged(&world, &Ask::get("/public/x").field(name, "root"), NOBODY);
         judged(&world, &Ask::get("/public/x").signed().field(name, "root"), NOBODY);
     }
-    judged(&world, &Ask::get("/api/x").signed().field("X-App-Id", "root").field("x_app_id", "root"), KNOWN);
-    judged(&world, &Ask::get("/public/x").field("X-App-Id", "root").field("x_app_id", "root"), NOBODY);
+    judged(
+        &world,
+        &Ask::get("/api/x").signed().field("X-App-Id", "root").field("x_app_id", "root"),
+        KNOWN,
+    );
+    judged(
+        &world,
+        &Ask::get("/public/x").field("X-App-Id", "root").field("x_app_id", "root"),
+        NOBODY,
+    );
 }
 
 #[test]
 fn connection_nominates_neither_our_fields_away_nor_forged_ones_in() {
     let world = World::usual();
-    for nominated in ["X-Auth-User", "x-auth-user, X-App-Id", "close, X-Auth-User", "X_Auth_User", "keep-alive, x-app-id"] {
+    for nominated in [
+        "X-Auth-User",
+        "x-auth-user, X-App-Id",
+        "close, X-Auth-User",
+        "X_Auth_User",
+        "keep-alive, x-app-id",
+    ] {
         judged(&world, &Ask::get("/api/x").signed().field("Connection", nominated), KNOWN);
-        judged(&world, &Ask::get("/api/x").signed().field("Connection", nominated).field("X-Auth-User", "root"), KNOWN);
-        judged(&world, &Ask::get("/public/x").field("Connection", nominated).field("X-Auth-User", "root"), NOBODY);
+        judged(
+            &world,
+            &Ask::get("/api/x")
+                .signed()
+                .field("Connection", nominated)
+                .field("X-Auth-User", "root"),
+            KNOWN,
+        );
+        judged(
+            &world,
+            &Ask::get("/public/x").field("Connection", nominated).field("X-Auth-User", "root"),
+            NOBODY,
+        );
     }
 }
 
 #[test]
 fn connection_cannot_take_credentials_away_before_they_are_checked() {
     let world = World::usual();
-    for nominated in ["Authorization", "X-App-Key", "authorization, x-app-key", "Host", "Content-Length"] {
+    for nominated in
+        ["Authorization", "X-App-Key", "authorization, x-app-key", "Host", "Content-Length"]
+    {
         let forwarded = world.pass(&Ask::get("/api/x").signed().field("Connection", nominated));
         oracle::identity(&forwarded, KNOWN);
         world.deny(&Ask::get("/api/x").field("Connection", nominated), &[401]);
@@ -85,7 +112,9 @@ fn trailers_carry_no_identity() {
                 .signed()
                 .field("Transfer-Encoding", "chunked")
                 .field("Trailer", name)
-                .body(format!("5\r\nhello\r\n0\r\n{name}: root\r\nX-App-Id: root\r\nX-Checksum: 1\r\n\r\n"));
+                .body(format!(
+                    "5\r\nhello\r\n0\r\n{name}: root\r\nX-App-Id: root\r\nX-Checksum: 1\r\n\r\n"
+                ));
             judged(&world, &ask, if path == "/api/x" { KNOWN } else { NOBODY });
         }
     }
@@ -141,7 +170,9 @@ fn a_field_that_renames_the_path_is_not_believed_and_not_passed_on() {
 #[test]
 fn too_many_or_too_large_fields_are_refused() {
     let world = World::usual();
-    let filled = |count: usize| (0..count).fold(Ask::get("/api/x").signed(), |ask, n| ask.field(&format!("X-{n}"), n));
+    let filled = |count: usize| {
+        (0..count).fold(Ask::get("/api/x").signed(), |ask, n| ask.field(&format!("X-{n}"), n))
+    };
     world.pass(&filled(93));
     for count in [94, 95, 97, 98, 150, 300, 2_000] {
         world.deny(&filled(count), &[431]);
@@ -189,7 +220,8 @@ fn a_stranger_is_not_believed_about_where_a_request_came_from() {
     let expected = forwarded_fields(&plain);
     for path in ["/api/x", "/public/x"] {
         for (name, value) in CLAIMED {
-            let forwarded = world.pass(&Ask::get(path).signed().field(name, value).field(name, value));
+            let forwarded =
+                world.pass(&Ask::get(path).signed().field(name, value).field(name, value));
             assert_eq!(forwarded_fields(&forwarded), expected, "{name}");
             assert!(!format!("{forwarded:?}").contains(value) || value == "https", "{forwarded:?}");
         }
@@ -199,11 +231,21 @@ fn a_stranger_is_not_believed_about_where_a_request_came_from() {
 #[test]
 fn a_trusted_proxy_is_believed() {
     let world = Setup::new().extra("trusted_proxies: [ \"127.0.0.0/8\" ]").start();
-    let forwarded = world.pass(&Ask::get("/api/x").signed().field("X-Forwarded-For", "203.0.113.7").field("X-Forwarded-Proto", "https"));
+    let forwarded = world.pass(
+        &Ask::get("/api/x")
+            .signed()
+            .field("X-Forwarded-For", "203.0.113.7")
+            .field("X-Forwarded-Proto", "https"),
+    );
     assert_eq!(forwarded.fields.one("x-forwarded-for"), "203.0.113.7, 127.0.0.1");
     assert_eq!(forwarded.fields.one("x-forwarded-proto"), "https");
     let elsewhere = Setup::new().extra("trusted_proxies: [ \"10.0.0.0/8\" ]").start();
-    let forwarded = elsewhere.pass(&Ask::get("/api/x").signed().field("X-Forwarded-For", "203.0.113.7").field("X-Forwarded-Proto", "https"));
+    let forwarded = elsewhere.pass(
+        &Ask::get("/api/x")
+            .signed()
+            .field("X-Forwarded-For", "203.0.113.7")
+            .field("X-Forwarded-Proto", "https"),
+    );
     assert_eq!(forwarded.fields.one("x-forwarded-for"), "127.0.0.1");
     assert_eq!(forwarded.fields.one("x-forwarded-proto"), "http");
 }

@@ -75,7 +75,11 @@ fn the_gateway_starts_without_its_issuer_and_says_that_it_is_its_own_fault() {
         assert_eq!(answer.status(), 503, "{manner:?}: {answer:?}");
         assert!(answer.fields.lacks("www-authenticate"));
         assert_eq!(world.answer(&Ask::get("/api/x").keyed()).status(), 401, "{manner:?}");
-        assert_eq!(world.answer(&Ask::get("/api/x").keyed().bearing("x")).status(), 401, "{manner:?}");
+        assert_eq!(
+            world.answer(&Ask::get("/api/x").keyed().bearing("x")).status(),
+            401,
+            "{manner:?}"
+        );
         assert_eq!(world.upstream.since(&mark).unwrap(), [], "{manner:?}");
         assert_eq!(world.answer(&Ask::get("/public/x")).status(), 200);
         assert_eq!(world.admin("/readyz").status(), 503, "{manner:?}");
@@ -85,7 +89,11 @@ fn the_gateway_starts_without_its_issuer_and_says_that_it_is_its_own_fault() {
 
 #[test]
 fn a_redirect_is_not_followed() {
-    let lair = Upstream::answering(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", jwks(&[&P256]).len(), jwks(&[&P256])));
+    let lair = Upstream::answering(&format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}",
+        jwks(&[&P256]).len(),
+        jwks(&[&P256])
+    ));
     let issuer = Issuer::with(Manner::Redirect(format!("{}/jwks.json", lair.url())));
     let world = behind(&issuer).start();
     assert_eq!(status(&world, &P256), 503);
@@ -156,7 +164,8 @@ fn a_slow_issuer_slows_nobody_who_has_a_known_key() {
     issuer.becomes(Manner::Slow(gate.clone(), jwks(&[&P256, &OTHER_P256])));
     world.advance(30);
     let mut waiting = world.connect();
-    waiting.send(&Ask::get("/api/x").keyed().bearing(&OTHER_P256.token("ES256", &claims())).bytes());
+    waiting
+        .send(&Ask::get("/api/x").keyed().bearing(&OTHER_P256.token("ES256", &claims())).bytes());
     let begun = Instant::now();
     for n in 0..20 {
         let fresh = P256.token("ES256", &claims_with(&json!({"n": n})));
@@ -188,12 +197,19 @@ fn unusable_keys_in_a_set_do_not_spoil_the_others() {
 
 #[test]
 fn a_key_that_is_not_for_signatures_signs_nothing() {
-    for changes in [json!({"use": "enc"}), json!({"key_ops": ["encrypt"]}), json!({"key_ops": []}), json!({"alg": "ES384"}), json!({"alg": "ECDH-ES"})] {
+    for changes in [
+        json!({"use": "enc"}),
+        json!({"key_ops": ["encrypt"]}),
+        json!({"key_ops": []}),
+        json!({"alg": "ES384"}),
+        json!({"alg": "ECDH-ES"}),
+    ] {
         let mut key = P256.jwk();
         for (name, value) in changes.as_object().unwrap() {
             key[name] = value.clone();
         }
-        let issuer = Issuer::with(Manner::Fine(json!({"keys": [key, OTHER_P256.jwk()]}).to_string()));
+        let issuer =
+            Issuer::with(Manner::Fine(json!({"keys": [key, OTHER_P256.jwk()]}).to_string()));
         let world = behind(&issuer).start().with_control(&OTHER_P256.token("ES256", &claims()));
         world.deny(&Ask::get("/api/x").signed(), &[401]);
     }
@@ -204,7 +220,8 @@ fn the_address_of_the_keys_can_be_discovered() {
     let issuer = Issuer::publishing(&[&P256]);
     let url = issuer.url();
     issuer.discovers(&json!({"issuer": url, "jwks_uri": issuer.jwks_url()}).to_string());
-    let entry = format!("{{ issuer: \"{url}\", audience: orders, algorithms: [ES256], jwks: discover }}");
+    let entry =
+        format!("{{ issuer: \"{url}\", audience: orders, algorithms: [ES256], jwks: discover }}");
     let world = Setup::new().jwt(&entry).start();
     let token = P256.token("ES256", &claims_with(&json!({"iss": url})));
     assert_eq!(world.answer(&Ask::get("/api/x").keyed().bearing(&token)).status(), 200);
@@ -228,7 +245,11 @@ fn the_address_of_the_keys_can_be_discovered() {
 
 #[test]
 fn plain_http_beyond_loopback_is_written_out_or_refused() {
-    let entry = |more: &str| format!("{{ issuer: \"https://id.test\", audience: a, algorithms: [ES256], jwks: \"http://keys.example.com/x\"{more} }}");
+    let entry = |more: &str| {
+        format!(
+            "{{ issuer: \"https://id.test\", audience: a, algorithms: [ES256], jwks: \"http://keys.example.com/x\"{more} }}"
+        )
+    };
     assert!(Setup::new().jwt(&entry("")).try_start().is_err());
     assert!(Setup::new().jwt(&entry(", insecure: true")).try_start().is_ok());
 }

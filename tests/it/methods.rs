@@ -13,7 +13,9 @@ fn a_method_that_would_echo_or_tunnel_is_refused() {
         world.deny(&Ask::new("TRACE", target), &[405, 401]);
         world.deny(&Ask::new("TRACK", target).signed(), &[405, 404, 403, 501]);
     }
-    for target in ["internal.test:22", "gw.test:443", "127.0.0.1:1", "/api/x", "http://gw.test/api/x"] {
+    for target in
+        ["internal.test:22", "gw.test:443", "127.0.0.1:1", "/api/x", "http://gw.test/api/x"]
+    {
         world.deny(&Ask::new("CONNECT", target).signed(), &[405, 400]);
         world.deny(&Ask::new("CONNECT", target), &[405, 400, 401]);
     }
@@ -26,17 +28,25 @@ fn a_method_is_what_it_is_letter_by_letter() {
   - { match: \"POST,PURGE /api/forms\", to: api }
 ";
     let world = Setup::new().routes(routes).start();
-    for method in ["get", "Get", "GETS", "GE", "PURGE", "POST", "DELETE", "BREW", "PROPFIND", "M-SEARCH", "X"] {
+    for method in
+        ["get", "Get", "GETS", "GE", "PURGE", "POST", "DELETE", "BREW", "PROPFIND", "M-SEARCH", "X"]
+    {
         let answer = world.deny(&Ask::new(method, "/api/x").signed(), &[405, 501]);
         if answer.status() == 405 {
             assert!(answer.fields.one("allow").contains("GET"), "{answer:?}");
         }
         world.deny(&Ask::new(method, "/api/x"), &[401, 405, 501]);
     }
-    for method in ["G@T", "G(T", "", "G\"T", "G{T", "GET\x0b", "G\x00T", "G\u{e9}T", "GET,", "GET/"] {
-        world.deny(&Ask::get("/").signed().with_line(format!("{method} /api/x HTTP/1.1")), &[400, 405, 501]);
+    for method in ["G@T", "G(T", "", "G\"T", "G{T", "GET\x0b", "G\x00T", "G\u{e9}T", "GET,", "GET/"]
+    {
+        world.deny(
+            &Ask::get("/").signed().with_line(format!("{method} /api/x HTTP/1.1")),
+            &[400, 405, 501],
+        );
     }
-    for (method, target) in [("GET", "/api/x"), ("GET", "/api/forms"), ("POST", "/api/forms"), ("PURGE", "/api/forms")] {
+    for (method, target) in
+        [("GET", "/api/x"), ("GET", "/api/forms"), ("POST", "/api/forms"), ("PURGE", "/api/forms")]
+    {
         assert_eq!(world.pass(&Ask::new(method, target).signed()).method(), method);
     }
 }
@@ -55,7 +65,10 @@ fn only_who_may_pass_learns_which_methods_there_are() {
 fn no_request_overrides_its_method() {
     let world = Setup::new().routes("\n  - { match: \"GET /api/**\", to: api }\n").start();
     for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"] {
-        world.deny(&Ask::new("POST", "/api/x").signed().field("Content-Length", 0).field(name, "GET"), &[405]);
+        world.deny(
+            &Ask::new("POST", "/api/x").signed().field("Content-Length", 0).field(name, "GET"),
+            &[405],
+        );
         assert_eq!(world.pass(&Ask::get("/api/x").signed().field(name, "DELETE")).method(), "GET");
     }
 }
@@ -100,7 +113,12 @@ fn lenient_line_ends_change_nothing_about_who_is_calling() {
     let world = World::usual();
     let good = Ask::get("/api/x").signed().field("X-Auth-User", "root").bytes();
     let text = String::from_utf8(good).unwrap();
-    for bytes in [format!("\r\n{text}"), format!("\r\n\r\n{text}"), text.replace("\r\n", "\n"), format!("\n{text}")] {
+    for bytes in [
+        format!("\r\n{text}"),
+        format!("\r\n\r\n{text}"),
+        text.replace("\r\n", "\n"),
+        format!("\n{text}"),
+    ] {
         let mark = world.upstream.mark();
         let mut client = world.connect();
         client.send(bytes.as_bytes());

@@ -19,7 +19,10 @@ fn health_and_metrics_are_on_the_admin_port_only() {
     }
     for method in ["POST", "DELETE", "TRACE"] {
         let mut client = Client::connect(world.running.admin().unwrap());
-        client.send(format!("{method} /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").as_bytes());
+        client.send(
+            format!("{method} /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+                .as_bytes(),
+        );
         assert_eq!(client.answer(method).unwrap().status(), 405, "{method}");
     }
     assert_eq!(world.upstream.look(crate::world::Record::heads), 6, "only the controls");
@@ -36,8 +39,12 @@ fn decisions_are_counted_by_route_and_reason() {
     world.answer(&Ask::get("/api/admin/x").signed());
     let page = world.admin("/metrics").text();
     let sum = |name: &str, parts: &[&str]| -> f64 {
-        let fits = |line: &&str| line.starts_with(name) && parts.iter().all(|part| line.contains(part));
-        page.lines().filter(fits).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        let fits =
+            |line: &&str| line.starts_with(name) && parts.iter().all(|part| line.contains(part));
+        page.lines()
+            .filter(fits)
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
     };
     let requests = "portcullis_http_requests_total{";
     assert!((sum(requests, &["code=\"200\"", "method=\"GET\""]) - 3.0).abs() < 0.1, "{page}");

@@ -143,7 +143,9 @@ fn reserved_ground_stays_reserved_in_every_spelling() {
 #[test]
 fn a_literal_in_another_case_is_not_found() {
     let world = World::usual();
-    for target in ["/api/ADMIN/x", "/api/%41dmin/x", "/api/Admin", "/api/aDMIN/", "/API/x", "/Public/x"] {
+    for target in
+        ["/api/ADMIN/x", "/api/%41dmin/x", "/api/Admin", "/api/aDMIN/", "/API/x", "/Public/x"]
+    {
         refused(&world, target.as_bytes(), &[404]);
     }
 }
@@ -151,7 +153,9 @@ fn a_literal_in_another_case_is_not_found() {
 #[test]
 fn a_literal_with_blanks_or_dots_at_its_end_is_not_forwarded() {
     let world = World::usual();
-    for target in ["/api/admin%20/x", "/api/admin%20", "/api/%20admin/x", "/api/admin./x", "/api/admin..."] {
+    for target in
+        ["/api/admin%20/x", "/api/admin%20", "/api/%20admin/x", "/api/admin./x", "/api/admin..."]
+    {
         refused(&world, target.as_bytes(), &[400, 403, 404]);
     }
 }

@@ -23,7 +23,10 @@ fn document(answer: &Message) -> Value {
     assert_eq!(names, ["reason", "request_id", "status", "title", "type"], "{document}");
     assert_eq!(document["status"], answer.status());
     for name in ["type", "title", "reason", "request_id"] {
-        assert!(document[name].as_str().is_some_and(|text| !text.is_empty()), "{name} in {document}");
+        assert!(
+            document[name].as_str().is_some_and(|text| !text.is_empty()),
+            "{name} in {document}"
+        );
     }
     document
 }
@@ -39,7 +42,11 @@ fn every_refusal_is_a_problem_document_with_a_short_reason() {
         (Ask::get("/api/x").bearing(&TOKEN), 401, "missing_credentials"),
         (Ask::get("/nowhere"), 401, "missing_credentials"),
         (Ask::get("/api/x").field("X-App-Key", "wrong"), 401, "invalid_application_key"),
-        (Ask::get("/api/x").field("X-App-Key", "wrong").bearing(&TOKEN), 401, "invalid_application_key"),
+        (
+            Ask::get("/api/x").field("X-App-Key", "wrong").bearing(&TOKEN),
+            401,
+            "invalid_application_key",
+        ),
         (Ask::get("/api/x").keyed().bearing("x.y.z"), 401, "invalid_token"),
         (Ask::get("/api/x").keyed().bearing(&early), 401, "invalid_token"),
         (Ask::get("/api/x").keyed().bearing(&expired), 401, "expired_token"),
@@ -60,7 +67,8 @@ fn every_refusal_is_a_problem_document_with_a_short_reason() {
 #[test]
 fn a_challenge_says_what_is_wanted_and_no_more() {
     let world = World::usual();
-    let challenge = |ask: Ask| world.deny(&ask, &[401, 403]).fields.one("www-authenticate").to_owned();
+    let challenge =
+        |ask: Ask| world.deny(&ask, &[401, 403]).fields.one("www-authenticate").to_owned();
     for bare in [Ask::get("/api/x").keyed(), Ask::get("/nowhere").keyed()] {
         let said = challenge(bare);
         assert!(said.starts_with("Bearer") && !said.contains("error"), "{said}");
@@ -80,7 +88,8 @@ fn a_challenge_says_what_is_wanted_and_no_more() {
 #[test]
 fn a_refusal_repeats_nothing_it_was_given() {
     let world = World::usual();
-    let token = P256.token("ES256", &claims_with(&json!({"sub": "very-private-name", "exp": NOW - 1})));
+    let token =
+        P256.token("ES256", &claims_with(&json!({"sub": "very-private-name", "exp": NOW - 1})));
     let canary = "canary-7f3a";
     for ask in [
         Ask::get("/api/x").keyed().bearing(&token),
@@ -94,7 +103,15 @@ fn a_refusal_repeats_nothing_it_was_given() {
         Ask::new("TRACE", "/api/x").signed().field("X", canary),
     ] {
         let answer = format!("{:?}", world.deny(&ask, &[400, 401, 404, 405]));
-        for secret in [token.as_str(), &token[..20], "very-private-name", canary, APP_KEY, "exp\\\"", "signature"] {
+        for secret in [
+            token.as_str(),
+            &token[..20],
+            "very-private-name",
+            canary,
+            APP_KEY,
+            "exp\\\"",
+            "signature",
+        ] {
             assert!(!answer.contains(secret), "{secret} in {answer}");
         }
     }

@@ -45,7 +45,11 @@ fn the_most_specific_route_judges() {
         let forwarded = world.upstream.since(&mark).unwrap().len();
         assert_eq!(forwarded, usize::from(status == 200), "{method} {target}");
         let anonymous = world.answer(&Ask::new(method, target)).status();
-        assert_eq!(anonymous, if (method, target) == ("GET", "/api/open") { 200 } else { 401 }, "{method} {target}");
+        assert_eq!(
+            anonymous,
+            if (method, target) == ("GET", "/api/open") { 200 } else { 401 },
+            "{method} {target}"
+        );
     }
     world.deny(&Ask::get("/api/open").signed().instead("Host", "special.test"), &[403]);
     world.deny(&Ask::get("/api/open").instead("Host", "special.test"), &[401]);
@@ -69,8 +73,12 @@ fn an_optional_credential_may_be_absent_but_not_bad() {
         Ask::get("/api/catalog").bearing(&with_roles(&[])),
         Ask::get("/api/catalog").keyed().bearing("x"),
         Ask::get("/api/catalog").keyed().bearing(&format!("{}x", with_roles(&[]))),
-        Ask::get("/api/catalog").keyed().bearing(&OTHER_P256.token("ES256", &claims_with(&json!({})))),
-        Ask::get("/api/catalog").keyed().bearing(&P256.token("ES256", &claims_with(&json!({"exp": 1})))),
+        Ask::get("/api/catalog")
+            .keyed()
+            .bearing(&OTHER_P256.token("ES256", &claims_with(&json!({})))),
+        Ask::get("/api/catalog")
+            .keyed()
+            .bearing(&P256.token("ES256", &claims_with(&json!({"exp": 1})))),
         Ask::get("/api/catalog").keyed().field("Authorization", "Basic eDp5"),
         Ask::get("/api/catalog").keyed().field("Authorization", ""),
         Ask::get("/api/catalog").keyed().field("Authorization", "Bearer"),
@@ -83,7 +91,11 @@ fn an_optional_credential_may_be_absent_but_not_bad() {
 fn an_alternative_counts_only_when_the_first_is_absent() {
     let routes = "\n  - { match: \"* /api/**\", to: api }\n  - { match: \"GET /api/either\", to: api, require: \"user or app\" }\n";
     let world = Setup::new().routes(routes).start();
-    for ask in [Ask::get("/api/either").keyed(), Ask::get("/api/either").bearing(&with_roles(&[])), Ask::get("/api/either").signed()] {
+    for ask in [
+        Ask::get("/api/either").keyed(),
+        Ask::get("/api/either").bearing(&with_roles(&[])),
+        Ask::get("/api/either").signed(),
+    ] {
         world.pass(&ask);
     }
     for ask in [
@@ -103,10 +115,27 @@ fn permissions_must_all_be_granted() {
     let with = |roles: &[&str]| Ask::get("/api/both").keyed().bearing(&with_roles(roles));
     world.pass(&with(&["a:x", "b"]));
     world.pass(&with(&["c", "b", "a:x"]));
-    for roles in [&[][..], &["a:x"], &["b"], &["a", "x", "b"], &["A:X", "B"], &["a:x b"], &["a:x,b"], &["*"], &["a:*", "b"]] {
+    for roles in [
+        &[][..],
+        &["a:x"],
+        &["b"],
+        &["a", "x", "b"],
+        &["A:X", "B"],
+        &["a:x b"],
+        &["a:x,b"],
+        &["*"],
+        &["a:*", "b"],
+    ] {
         world.deny(&with(roles), &[403]);
     }
-    for claim in [json!(null), json!("a:x b "), json!({"a": ["x"]}), json!({"a": "x", "b": true}), json!(true), json!([["a:x", "b"]])] {
+    for claim in [
+        json!(null),
+        json!("a:x b "),
+        json!({"a": ["x"]}),
+        json!({"a": "x", "b": true}),
+        json!(true),
+        json!([["a:x", "b"]]),
+    ] {
         let token = P256.token("ES256", &claims_with(&json!({"roles": claim})));
         let answer = world.answer(&Ask::get("/api/both").keyed().bearing(&token));
         let expected = if claim == json!("a:x b ") { 200 } else { 403 };
@@ -156,14 +185,19 @@ fn a_public_route_needs_nothing_and_tells_nothing() {
 fn each_route_has_its_own_upstream() {
     let other = Upstream::echo();
     let setup = Setup::new();
-    let text = format!("{{ match: \"* /other/**\", to: other, forward: {{ X-Who: user.sub }} }}\n  - {{ match: \"* /api/**\", to: api }}");
+    let text = format!(
+        "{{ match: \"* /other/**\", to: other, forward: {{ X-Who: user.sub }} }}\n  - {{ match: \"* /api/**\", to: api }}"
+    );
     let world = setup.routes(&format!("\n  - {text}\n")).start_with_upstream("other", &other);
     let mark = world.upstream.mark();
     assert_eq!(world.answer(&Ask::get("/other/x").signed()).status(), 200);
     assert_eq!(world.upstream.since(&mark).unwrap(), []);
     let seen = other.requests();
     assert_eq!(seen.len(), 1);
-    oracle::identity(&seen[0], &[("X-Who", Some("ada")), ("X-Auth-User", None), ("X-App-Id", None)]);
+    oracle::identity(
+        &seen[0],
+        &[("X-Who", Some("ada")), ("X-Auth-User", None), ("X-App-Id", None)],
+    );
     world.pass(&Ask::get("/api/x").signed());
     assert_eq!(other.requests().len(), 1);
 }
@@ -195,6 +229,7 @@ fn what_is_not_a_route_table_does_not_start() {
     ] {
         assert!(Setup::new().routes(routes).try_start().is_err(), "{routes} starts");
     }
-    let nothing_required = Setup::new().defaults("{}").routes("\n  - { match: \"GET /a\", to: api }\n");
+    let nothing_required =
+        Setup::new().defaults("{}").routes("\n  - { match: \"GET /a\", to: api }\n");
     assert!(nothing_required.try_start().is_err(), "a route without a demand starts");
 }

@@ -35,7 +35,10 @@ fn ask(token: &str) -> Ask {
 fn refused(world: &World, token: &str) -> Message {
     let answer = world.deny(&ask(token), &[401]);
     let challenge = answer.fields.one("www-authenticate");
-    assert!(challenge.starts_with("Bearer") && challenge.contains("error=\"invalid_token\""), "{challenge}");
+    assert!(
+        challenge.starts_with("Bearer") && challenge.contains("error=\"invalid_token\""),
+        "{challenge}"
+    );
     answer
 }
 
@@ -46,7 +49,9 @@ fn reason(answer: &Message) -> String {
 }
 
 fn entry(algorithms: &str, keys: &str) -> String {
-    format!("{{ issuer: \"https://id.test\", audience: orders, algorithms: [{algorithms}], {keys} }}")
+    format!(
+        "{{ issuer: \"https://id.test\", audience: orders, algorithms: [{algorithms}], {keys} }}"
+    )
 }
 
 const SECRET: &[u8] = b"k8s-3Qv.Zr7!pLw0xTn5yHd9cBf2jMg6aEu1iOo4sRq8tVw3zXy7KmN0bPl5GhJd";
@@ -63,14 +68,19 @@ fn a_token_of_each_configured_algorithm_passes_and_its_forgery_does_not() {
     ];
     for (key, algorithms) in cases {
         for alg in algorithms {
-            let source = if alg.starts_with("HS") { "secret: \"file:secret\"" } else { "jwks: \"file:one.json\"" };
+            let source = if alg.starts_with("HS") {
+                "secret: \"file:secret\""
+            } else {
+                "jwks: \"file:one.json\""
+            };
             let setup = Setup::new().jwt(&entry(alg, source)).file("one.json", &jwks(&[key]));
             let world = setup.file("secret", std::str::from_utf8(SECRET).unwrap()).start();
             let header = json!({"alg": alg});
             let mark = world.upstream.mark();
             let good = key.mint(&header, &claims());
             for scheme in ["Bearer", "bearer", "BEARER"] {
-                let ask = Ask::get("/api/x").keyed().field("Authorization", format!("{scheme} {good}"));
+                let ask =
+                    Ask::get("/api/x").keyed().field("Authorization", format!("{scheme} {good}"));
                 assert_eq!(world.answer(&ask).status(), 200, "{alg} {scheme}");
             }
             let (signed, signature) = good.rsplit_once('.').unwrap();
@@ -79,8 +89,16 @@ fn a_token_of_each_configured_algorithm_passes_and_its_forgery_does_not() {
             let later = claims_with(&json!({"exp": NOW + 9999}));
             for forged in [
                 format!("{signed}.{}", String::from_utf8(flipped).unwrap()),
-                format!("{}.{}.{signature}", signed.split('.').next().unwrap(), b64(later.to_string().as_bytes())),
-                format!("{}.{}.{signature}", b64(json!({"alg": alg, "a": 1}).to_string().as_bytes()), signed.split('.').nth(1).unwrap()),
+                format!(
+                    "{}.{}.{signature}",
+                    signed.split('.').next().unwrap(),
+                    b64(later.to_string().as_bytes())
+                ),
+                format!(
+                    "{}.{}.{signature}",
+                    b64(json!({"alg": alg, "a": 1}).to_string().as_bytes()),
+                    signed.split('.').nth(1).unwrap()
+                ),
                 format!("{signed}."),
                 format!("{signed}.{signature}A"),
                 format!("{signed}.{}", &signature[..signature.len() - 4]),
@@ -98,13 +116,21 @@ fn a_token_without_a_signature_is_refused() {
     let body = b64(claims().to_string().as_bytes());
     for alg in ["none", "None", "NONE", "nOnE", "", " none", "none "] {
         let header = b64(json!({"alg": alg}).to_string().as_bytes());
-        for token in [format!("{header}.{body}."), format!("{header}.{body}"), format!("{header}.{body}.AAAA")] {
+        for token in [
+            format!("{header}.{body}."),
+            format!("{header}.{body}"),
+            format!("{header}.{body}.AAAA"),
+        ] {
             refused(&world, &token);
         }
         refused(&world, &P256.mint(&json!({"alg": alg, "kid": "p256"}), &claims()));
     }
     let blank = Key::shared("p256", b"");
-    for header in [json!({"alg": "HS256"}), json!({"alg": "HS256", "kid": "p256"}), json!({"alg": "HS256", "kid": ""})] {
+    for header in [
+        json!({"alg": "HS256"}),
+        json!({"alg": "HS256", "kid": "p256"}),
+        json!({"alg": "HS256", "kid": ""}),
+    ] {
         refused(&world, &blank.mint(&header, &claims()));
     }
     let header = b64(json!({"alg": "ES256", "kid": "p256"}).to_string().as_bytes());
@@ -114,7 +140,8 @@ fn a_token_without_a_signature_is_refused() {
 #[test]
 fn a_public_key_is_no_shared_secret() {
     for (key, alg) in [(&*RSA, "RS256"), (&*P256, "ES256")] {
-        let setup = Setup::new().jwt(&entry(alg, "key: \"file:key.pem\"")).file("key.pem", &key.pem());
+        let setup =
+            Setup::new().jwt(&entry(alg, "key: \"file:key.pem\"")).file("key.pem", &key.pem());
         let (world, _) = setup.start_with(key, alg);
         let (spki, pkcs1) = key.der();
         let pem = key.pem();
@@ -127,14 +154,22 @@ fn a_public_key_is_no_shared_secret() {
             serde_json::to_vec_pretty(&key.jwk()).unwrap(),
         ];
         if !pkcs1.is_empty() {
-            secrets.extend([keys::pem("RSA PUBLIC KEY", &pkcs1).into_bytes(), pkcs1, key.rsa_numbers().0]);
+            secrets.extend([
+                keys::pem("RSA PUBLIC KEY", &pkcs1).into_bytes(),
+                pkcs1,
+                key.rsa_numbers().0,
+            ]);
         }
         for secret in secrets {
             for hs in ["HS256", "HS384", "HS512"] {
                 let forger = Key::shared(key.kid, &secret);
                 refused(&world, &forger.token(hs, &claims()));
                 refused(&world, &forger.mint(&json!({"alg": hs}), &claims()));
-                let lying = forger.compact(hs, json!({"alg": alg}).to_string().as_bytes(), claims().to_string().as_bytes());
+                let lying = forger.compact(
+                    hs,
+                    json!({"alg": alg}).to_string().as_bytes(),
+                    claims().to_string().as_bytes(),
+                );
                 refused(&world, &lying);
             }
         }
@@ -147,7 +182,8 @@ fn a_key_that_the_token_brings_along_is_ignored_and_never_fetched() {
     let lair = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
     let thief = &*OTHER_P256;
     let address = format!("{}/jwks.json", lair.url());
-    let certificate = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, thief.der().0);
+    let certificate =
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, thief.der().0);
     for header in [
         json!({"alg": "ES256", "jwk": thief.jwk()}),
         json!({"alg": "ES256", "kid": "other", "jwk": thief.jwk()}),
@@ -197,7 +233,10 @@ fn a_key_id_is_a_name_and_nothing_else() {
         json!(["p256"]),
     ] {
         refused(&world, &P256.mint(&json!({"alg": "ES256", "kid": kid}), &claims()));
-        refused(&world, &Key::shared("x", b"").mint(&json!({"alg": "HS256", "kid": kid}), &claims()));
+        refused(
+            &world,
+            &Key::shared("x", b"").mint(&json!({"alg": "HS256", "kid": kid}), &claims()),
+        );
     }
     assert!(begun.elapsed() < Duration::from_secs(9), "somebody slept");
     refused(&world, &P256.mint(&json!({"alg": "ES256"}), &claims()));
@@ -208,14 +247,26 @@ fn a_key_id_is_a_name_and_nothing_else() {
 
 #[test]
 fn a_key_signs_only_in_its_own_algorithm() {
-    let pinned = Setup::new().jwt(&entry("RS256", "jwks: \"file:keys.json\"")).file("keys.json", &jwks(&[&RSA]));
+    let pinned = Setup::new()
+        .jwt(&entry("RS256", "jwks: \"file:keys.json\""))
+        .file("keys.json", &jwks(&[&RSA]));
     let (world, control) = pinned.start_with(&RSA, "RS256");
     for alg in ["RS384", "RS512", "PS256", "PS384", "PS512"] {
         refused(&world, &RSA.token(alg, &claims()));
-        let lying = RSA.compact(alg, json!({"alg": "RS256", "kid": "rsa"}).to_string().as_bytes(), claims().to_string().as_bytes());
+        let lying = RSA.compact(
+            alg,
+            json!({"alg": "RS256", "kid": "rsa"}).to_string().as_bytes(),
+            claims().to_string().as_bytes(),
+        );
         refused(&world, &lying);
     }
-    for (key, alg) in [(&*P256, "ES256"), (&*P384, "ES384"), (&*P521, "ES512"), (&*EDWARDS, "EdDSA"), (&*P256, "ES256K")] {
+    for (key, alg) in [
+        (&*P256, "ES256"),
+        (&*P384, "ES384"),
+        (&*P521, "ES512"),
+        (&*EDWARDS, "EdDSA"),
+        (&*P256, "ES256K"),
+    ] {
         refused(&world, &key.mint(&json!({"alg": alg, "kid": "rsa"}), &claims()));
         refused(&world, &key.token(alg, &claims()));
         refused(&world, &key.mint(&json!({"alg": alg}), &claims()));
@@ -228,7 +279,9 @@ fn a_key_signs_only_in_its_own_algorithm() {
         key["alg"] = json!(alg);
         json!({"keys": [key]}).to_string()
     };
-    let pss = Setup::new().jwt(&entry("RS256, PS256", "jwks: \"file:keys.json\"")).file("keys.json", &labelled("PS256"));
+    let pss = Setup::new()
+        .jwt(&entry("RS256, PS256", "jwks: \"file:keys.json\""))
+        .file("keys.json", &labelled("PS256"));
     let (world, _) = pss.start_with(&RSA, "PS256");
     refused(&world, &RSA.token("RS256", &claims()));
 }
@@ -237,7 +290,9 @@ fn a_key_signs_only_in_its_own_algorithm() {
 fn only_three_segments_of_compact_form_are_a_token() {
     let world = World::usual();
     let good = P256.token("ES256", &claims());
-    let [header, body, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };
+    let [header, body, signature] = good.split('.').collect::<Vec<_>>()[..] else {
+        panic!("{good}")
+    };
     for token in [
         header.to_owned(),
         format!("{header}.{body}"),
@@ -251,7 +306,8 @@ fn only_three_segments_of_compact_form_are_a_token() {
         "...".into(),
         "....".into(),
         json!({"payload": body, "protected": header, "signature": signature}).to_string(),
-        json!({"payload": body, "signatures": [{"protected": header, "signature": signature}]}).to_string(),
+        json!({"payload": body, "signatures": [{"protected": header, "signature": signature}]})
+            .to_string(),
         format!("{}..iv.text.tag", b64(br#"{"alg":"dir","enc":"A256GCM"}"#)),
     ] {
         refused(&world, &token);
@@ -284,7 +340,8 @@ fn only_three_segments_of_compact_form_are_a_token() {
     ] {
         let mut header = base.clone();
         header[name] = value;
-        let token = P256.compact("ES256", header.to_string().as_bytes(), claims().to_string().as_bytes());
+        let token =
+            P256.compact("ES256", header.to_string().as_bytes(), claims().to_string().as_bytes());
         refused(&world, &token);
     }
     for typ in ["JWT", "jwt", "at+jwt", "application/at+jwt"] {
@@ -333,16 +390,25 @@ fn a_header_or_claims_that_two_parsers_read_differently_are_refused() {
         refused(&world, &P256.compact("ES256", header, body.as_bytes()));
     }
     let many: Vec<String> = (0..1_200).map(|n| format!(",\"{n}\":0")).collect();
-    let answer = world.answer(&ask(&P256.compact("ES256", header, with(&many.concat()[..5_000]).as_bytes())));
+    let answer = world.answer(&ask(&P256.compact(
+        "ES256",
+        header,
+        with(&many.concat()[..5_000]).as_bytes(),
+    )));
     assert!([200, 401].contains(&answer.status()), "{answer:?}");
-    refused(&world, &P256.compact("ES256", header, b"{\"iss\":\"https://id.test\",\"sub\":\"\xff\"}"));
+    refused(
+        &world,
+        &P256.compact("ES256", header, b"{\"iss\":\"https://id.test\",\"sub\":\"\xff\"}"),
+    );
 }
 
 #[test]
 fn base64_has_one_spelling() {
     let world = World::usual();
     let good = P256.token("ES256", &claims());
-    let [header, body, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };
+    let [header, body, signature] = good.split('.').collect::<Vec<_>>()[..] else {
+        panic!("{good}")
+    };
     let last = signature.as_bytes()[signature.len() - 1];
     // 64 bytes leave four unused bits in the last character: each other one decodes the same.
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -412,7 +478,12 @@ fn an_expiry_is_a_number_in_the_future() {
         assert!([200, 401].contains(&answer.status()), "{huge}: {answer:?}");
     }
     refused(&world, &P256.token("ES256", &claims_with(&json!({"exp": null}))));
-    for exp in [format!("{}.5", NOW + 100), format!("{}", NOW + 1), format!("{NOW}.001"), format!("{}e0", NOW + 5)] {
+    for exp in [
+        format!("{}.5", NOW + 100),
+        format!("{}", NOW + 1),
+        format!("{NOW}.001"),
+        format!("{}e0", NOW + 5),
+    ] {
         world.pass(&ask(&with(&exp)));
     }
 }
@@ -438,7 +509,12 @@ fn leeway_moves_both_ends_by_exactly_itself() {
     let with = |changes: Value| ask(&P256.token("ES256", &claims_with(&changes)));
     world.pass(&with(json!({"exp": NOW - 29})));
     world.pass(&with(json!({"nbf": NOW + 30})));
-    for changes in [json!({"exp": NOW - 30}), json!({"exp": NOW - 31}), json!({"nbf": NOW + 31}), json!({"nbf": NOW + 300})] {
+    for changes in [
+        json!({"exp": NOW - 30}),
+        json!({"exp": NOW - 31}),
+        json!({"nbf": NOW + 31}),
+        json!({"nbf": NOW + 300}),
+    ] {
         world.deny(&with(changes), &[401]);
     }
 }
@@ -522,7 +598,9 @@ fn a_user_without_a_usable_name_is_refused() {
     let forwarded = world.pass(&ask(&P256.token("ES256", &claims_with(&json!({"sub": 4711})))));
     assert_eq!(forwarded.fields.one("x-auth-user"), "4711");
     let keys = "jwks: \"file:keys.json\", identity: /sub/customer_id";
-    let (nested, token) = Setup::new().jwt(&entry("ES256", keys)).start_with_claims(&json!({"sub": {"customer_id": 7}}));
+    let (nested, token) = Setup::new()
+        .jwt(&entry("ES256", keys))
+        .start_with_claims(&json!({"sub": {"customer_id": 7}}));
     let forwarded = nested.answer(&Ask::get("/api/x").keyed().bearing(&token));
     assert_eq!(forwarded.status(), 200);
     for sub in [json!("ada"), json!({"customer": 7}), json!({"customer_id": {}})] {
@@ -550,7 +628,8 @@ fn a_curve_point_signature_has_exactly_its_length() {
     let world = World::usual();
     let good = P256.token("ES256", &claims());
     let (input, signature) = good.rsplit_once('.').unwrap();
-    let raw = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, signature).unwrap();
+    let raw = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, signature)
+        .unwrap();
     let (r, s) = raw.split_at(32);
     let der = |number: &[u8]| {
         let start = number.iter().position(|byte| *byte != 0).unwrap();
@@ -563,8 +642,8 @@ fn a_curve_point_signature_has_exactly_its_length() {
     let inner = [der(r), der(s)].concat();
     let as_der = [&[0x30, u8::try_from(inner.len()).unwrap()], &inner[..]].concat();
     let order = [
-        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
-        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
+        0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
     ];
     for bad in [
         vec![0; 64],
@@ -595,7 +674,11 @@ fn a_token_has_a_largest_size() {
         // Base64 grows by four characters for three bytes, so the exact size may need a few tries.
         let guess = (size - bare) * 3 / 4;
         let sized = |n| P256.token("ES256", &claims_with(&json!({"pad": "x".repeat(n)})));
-        (guess - 8..guess + 8).map(sized).filter(|token| token.len() <= size).max_by_key(String::len).unwrap()
+        (guess - 8..guess + 8)
+            .map(sized)
+            .filter(|token| token.len() <= size)
+            .max_by_key(String::len)
+            .unwrap()
     };
     world.pass(&ask(&of(4 * 1024)));
     world.pass(&ask(&of(8 * 1024)));
@@ -622,11 +705,13 @@ fn a_token_of_another_kind_is_no_access_token() {
 
 #[test]
 fn tokens_without_issuer_or_audience_pass_only_where_that_is_written() {
-    let open = "{ issuer: none, audience: none, typ: any, algorithms: [ES256], jwks: \"file:keys.json\" }";
+    let open =
+        "{ issuer: none, audience: none, typ: any, algorithms: [ES256], jwks: \"file:keys.json\" }";
     let bare = json!({"iss": null, "aud": null});
     let (world, good) = Setup::new().jwt(open).start_with_claims(&bare);
     assert_eq!(world.answer(&ask(&good)).status(), 200);
-    let strange = P256.mint(&json!({"alg": "ES256", "kid": "p256", "typ": "strange"}), &claims_with(&bare));
+    let strange =
+        P256.mint(&json!({"alg": "ES256", "kid": "p256", "typ": "strange"}), &claims_with(&bare));
     assert_eq!(world.answer(&ask(&strange)).status(), 200);
     let forged = OTHER_P256.mint(&json!({"alg": "ES256", "kid": "p256"}), &claims_with(&bare));
     assert_eq!(world.answer(&ask(&forged)).status(), 401);
@@ -639,7 +724,10 @@ fn tokens_without_issuer_or_audience_pass_only_where_that_is_written() {
 fn the_issuer_picks_the_keys_and_no_others_are_tried() {
     let two = "{ issuer: \"https://a.test\", audience: orders, algorithms: [ES256], jwks: \"file:a.json\" }, \
                { issuer: \"https://b.test\", audience: orders, algorithms: [ES256, RS256], jwks: \"file:b.json\" }";
-    let setup = Setup::new().jwt(two).file("a.json", &jwks(&[&P256])).file("b.json", &jwks(&[&OTHER_P256, &RSA]));
+    let setup = Setup::new()
+        .jwt(two)
+        .file("a.json", &jwks(&[&P256]))
+        .file("b.json", &jwks(&[&OTHER_P256, &RSA]));
     let world = setup.start();
     let of = |issuer: &str| claims_with(&json!({"iss": issuer}));
     let mark = world.upstream.mark();
@@ -671,10 +759,20 @@ fn weak_or_muddled_keys_do_not_start() {
         let started = Setup::new().jwt(&entry(algorithms, &keys)).file(name, content).try_start();
         let Err(report) = started else { panic!("{algorithms} starts with {content}") };
         let secret = content.trim();
-        assert!(algorithms.starts_with("RS") || secret.len() < 6 || !report.contains(secret), "{report}");
+        assert!(
+            algorithms.starts_with("RS") || secret.len() < 6 || !report.contains(secret),
+            "{report}"
+        );
         report
     };
-    for secret in ["", "short", "secret", "your-256-bit-secret", &"a".repeat(64), &"0123456789abcdef".repeat(4)[..31]] {
+    for secret in [
+        "",
+        "short",
+        "secret",
+        "your-256-bit-secret",
+        &"a".repeat(64),
+        &"0123456789abcdef".repeat(4)[..31],
+    ] {
         weak("HS256", "secret", secret);
     }
     weak("HS384", "secret", "k8s-3Qv.Zr7!pLw0xTn5yHd9cBf2jMg6aEu1iOo4sRq8tVw");
@@ -688,12 +786,15 @@ fn weak_or_muddled_keys_do_not_start() {
         key["d"] = json!(b64(&[7; 32]));
         json!({"keys": [key]})
     };
-    for set in [short, twice, mixed, private, json!({"keys": []}), json!({}), json!([]), json!("x")] {
+    for set in [short, twice, mixed, private, json!({"keys": []}), json!({}), json!([]), json!("x")]
+    {
         weak("RS256, ES256", "set.json", &set.to_string());
     }
     weak("RS256", "set.json", "<html>");
     weak("ES256", "set.json", &jwks(&[&RSA]));
-    let mixed = Setup::new().jwt(&entry("HS256, RS256", "secret: \"file:s\"")).file("s", std::str::from_utf8(SECRET).unwrap());
+    let mixed = Setup::new()
+        .jwt(&entry("HS256, RS256", "secret: \"file:s\""))
+        .file("s", std::str::from_utf8(SECRET).unwrap());
     assert!(mixed.try_start().is_err());
     let none = Setup::new().jwt(&entry("none", "jwks: \"file:keys.json\""));
     assert!(none.try_start().is_err());
@@ -706,7 +807,12 @@ fn a_flood_of_bad_tokens_leaves_the_good_one_cached() {
     let hits = world.metric("portcullis_token_cache_hits_total");
     let mut client = world.connect();
     for n in 0..2_000 {
-        let token = format!("{}.{}.{}", b64(br#"{"alg":"ES256","kid":"p256"}"#), b64(format!("{{\"n\":{n}}}").as_bytes()), b64(&[1; 64]));
+        let token = format!(
+            "{}.{}.{}",
+            b64(br#"{"alg":"ES256","kid":"p256"}"#),
+            b64(format!("{{\"n\":{n}}}").as_bytes()),
+            b64(&[1; 64])
+        );
         client.send(&ask(&token).bytes());
         assert_eq!(client.answer("GET").unwrap().status(), 401);
     }

@@ -83,8 +83,9 @@ impl Setup {
         Self {
             checks: CHECKS.into(),
             routes: ROUTES.into(),
-            defaults: "{ require: app and user, forward: { X-Auth-User: user.sub, X-App-Id: app.id } }"
-                .into(),
+            defaults:
+                "{ require: app and user, forward: { X-Auth-User: user.sub, X-App-Id: app.id } }"
+                    .into(),
             upstream_keys: String::new(),
             extra: String::new(),
             delay: "0s".into(),
@@ -236,7 +237,9 @@ impl World {
     pub fn answer(&self, ask: &Ask) -> Message {
         let mut client = self.connect();
         client.send(&ask.bytes());
-        client.answer(ask.method()).unwrap_or_else(|fault| panic!("{ask:?} was answered badly: {fault}"))
+        client
+            .answer(ask.method())
+            .unwrap_or_else(|fault| panic!("{ask:?} was answered badly: {fault}"))
     }
 
     /// Asks, expects 200 and exactly one request upstream, and returns that.
@@ -245,7 +248,8 @@ impl World {
         let mark = self.upstream.mark();
         let answer = self.answer(ask);
         assert_eq!(answer.status(), 200, "{ask:?} must pass: {answer:?}");
-        let mut requests = self.upstream.since(&mark).unwrap_or_else(|fault| panic!("{ask:?}: {fault}"));
+        let mut requests =
+            self.upstream.since(&mark).unwrap_or_else(|fault| panic!("{ask:?}: {fault}"));
         assert_eq!(requests.len(), 1, "{ask:?} must be forwarded once: {requests:?}");
         requests.remove(0)
     }
@@ -271,7 +275,8 @@ impl World {
         let answer = client.answer(ask.method()).unwrap_or_else(|fault| panic!("{ask:?}: {fault}"));
         let status = answer.status();
         assert!(statuses.contains(&status), "{ask:?} must give {statuses:?}: {answer:?}");
-        let (end, rest) = client.end().unwrap_or_else(|fault| panic!("{ask:?} must close: {fault}"));
+        let (end, rest) =
+            client.end().unwrap_or_else(|fault| panic!("{ask:?} must close: {fault}"));
         assert!(matches!(end, End::Fin | End::Reset) && rest.is_empty(), "{ask:?}: {rest:?}");
         self.only_control_since(&mark, ask);
         answer

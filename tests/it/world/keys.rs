@@ -158,7 +158,8 @@ impl Key {
 
     /// The public key as DER: `SubjectPublicKeyInfo`, and for RSA also PKCS#1.
     pub fn der(&self) -> (Vec<u8>, Vec<u8>) {
-        let spki = |key: &dyn AsDer<PublicKeyX509Der<'static>>| key.as_der().unwrap().as_ref().to_vec();
+        let spki =
+            |key: &dyn AsDer<PublicKeyX509Der<'static>>| key.as_der().unwrap().as_ref().to_vec();
         match &self.private {
             Private::Rsa(pair) => (spki(pair.public_key()), pair.public_key().as_ref().to_vec()),
             Private::P256(pair) | Private::P384(pair) | Private::P521(pair) => {

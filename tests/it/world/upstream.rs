@@ -210,7 +210,9 @@ impl Upstream {
 
     /// Where the record stands now.
     pub fn mark(&self) -> Mark {
-        Mark(self.shared.log().connections.iter().map(|connection| connection.bytes.len()).collect())
+        Mark(
+            self.shared.log().connections.iter().map(|connection| connection.bytes.len()).collect(),
+        )
     }
 
     /// Every request received since a mark, read strictly.
@@ -220,7 +222,12 @@ impl Upstream {
             let from = mark.0.get(id).copied().unwrap_or(0);
             Message::read_all(&connection.bytes[from..], Kind::Request)
         };
-        log.connections.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>().map(|all| all.concat())
+        log.connections
+            .iter()
+            .enumerate()
+            .map(read)
+            .collect::<Result<Vec<_>, _>>()
+            .map(|all| all.concat())
     }
 
     /// What each connection received since a mark.
@@ -357,12 +364,14 @@ impl Shared {
 
     /// The length of the message that begins at `from`, once it is whole; nothing when it is bad.
     fn whole(&self, id: usize, from: usize) -> Option<usize> {
-        let seen = |connection: &Connection| {
-            match Message::read(&connection.bytes[from..], Kind::Request, false) {
-                Ok(Some((_, length))) => Some(Some(length)),
-                Ok(None) => None,
-                Err(_) => Some(None),
-            }
+        let seen = |connection: &Connection| match Message::read(
+            &connection.bytes[from..],
+            Kind::Request,
+            false,
+        ) {
+            Ok(Some((_, length))) => Some(Some(length)),
+            Ok(None) => None,
+            Err(_) => Some(None),
         };
         self.await_some(id, seen).flatten()
     }
