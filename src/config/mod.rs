@@ -1,10 +1,36 @@
 //! What the operator wrote: data only, read strictly, each value with its place.
+//!
+//! [`load`] turns a file into a [`Document`], [`Settings::resolve`] makes it definite; what is wrong
+//! becomes a [`Finding`] and is shown by a [`Report`]. Nothing here is compiled or run.
 
+mod address;
+mod bounds;
+mod checks;
 mod document;
+mod finding;
+mod issuers;
+mod load;
+mod report;
 mod scalar;
+mod secrets;
+mod settings;
+mod source;
 
+pub use address::{Listeners, StoreAddress, UpstreamAddress};
+pub use bounds::{BOUNDS, Bound, Unit};
+pub use checks::{AppKeySettings, Carrier, CheckSettings};
 pub use document::{
     AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, JwtEntry, Limits, Listen,
     RouteEntry, Shutdown, Timeouts, Upstream,
 };
+pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
+pub use issuers::{ALGORITHMS, JwtSettings, KeyLocation, TypSettings};
+pub use load::{Loaded, load, parse};
+pub use report::Report;
 pub use scalar::{At, Length, Place, SecretRef, Size, TextOrList};
+pub use secrets::{SecretError, Secrets};
+pub use settings::{
+    AccessLogSettings, AppSettings, CacheSettings, LimitSettings, RouteNumbers, Settings,
+    ShutdownSettings, TimeoutSettings, UpstreamSettings,
+};
+pub use source::{Source, SourceError};

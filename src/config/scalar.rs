@@ -10,7 +10,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Where in the source text something was written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Line, from 1; 0 when unknown.
     pub line: u64,
@@ -113,6 +113,9 @@ pub enum SecretRef {
 }
 
 impl SecretRef {
+    /// What the refusal of anything else says.
+    pub(super) const EXPECTED: &str = "expected a reference to a secret: file:PATH or env:NAME";
+
     /// Reads the text of a reference.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':')? {

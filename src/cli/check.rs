@@ -1,0 +1,147 @@
+//! `portcullis check`: says whether a configuration would run, and what somebody should have meant.
+
+use std::io;
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::config;
+use crate::config::Findings;
+use crate::config::Loaded;
+use crate::config::Report;
+use crate::config::Severity;
+
+/// What `portcullis check` is asked.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The configuration file.
+    #[arg(value_name = "FILE", env = "PORTCULLIS_CONFIG")]
+    pub file: PathBuf,
+    /// How to print what was found.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people: an excerpt of the file with a mark under the place.
+    #[default]
+    Text,
+    /// For programs: one JSON object.
+    Json,
+}
+
+/// The configuration would run.
+pub const EXIT_OK: u8 = 0;
+/// The configuration would not run (`EX_CONFIG`).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Checks a file and prints what was found; `compile` is what `serve` does, without the serving.
+pub fn run(
+    args: &CheckArgs,
+    out: &mut dyn Write,
+    compile: impl FnOnce(&mut Loaded, &mut Findings),
+) -> io::Result<u8> {
+    let (report, routes) = match config::load(&args.file) {
+        Err(report) => (report, 0),
+        Ok(mut loaded) => {
+            let mut findings = Findings::new();
+            compile(&mut loaded, &mut findings);
+            (Report::new(loaded.source, findings), loaded.document.routes.len())
+        }
+    };
+    match args.format {
+        Format::Json => {
+            let mut json = report.to_json();
+            if let Some(object) = json.as_object_mut() {
+                object.insert("routes".to_owned(), routes.into());
+            }
+            writeln!(out, "{json:#}")?;
+        }
+        Format::Text => write!(out, "{report}{}", closing_line(&report, routes))?,
+    }
+    Ok(if report.has_errors() { EXIT_CONFIG } else { EXIT_OK })
+}
+
+fn closing_line(report: &Report, routes: usize) -> String {
+    let file = report.source().path.display();
+    let warnings = count(report.count(Severity::Warning), "warning");
+    match report.count(Severity::Error) {
+        0 => format!("{file}: ok, {}, {warnings}\n", count(routes, "route")),
+        errors => format!("{file}: refused, {}, {warnings}\n", count(errors, "error")),
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    fn check(text: &str, format: Format) -> (u8, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("portcullis.yaml");
+        std::fs::write(&file, text).unwrap();
+        let mut out = Vec::new();
+        let code = run(&CheckArgs { file, format }, &mut out, |loaded, findings| {
+            Settings::resolve(loaded, findings);
+        });
+        let text = String::from_utf8(out).unwrap();
+        (code.unwrap(), text.replace(&*folder.path().to_string_lossy(), "…"))
+    }
+
+    const GOOD: &str = "
+listen: { public: 127.0.0.1:8080 }
+upstreams: { api: { url: \"http://127.0.0.1:9000\" } }
+routes: [ { match: \"* /**\", to: api, public: true } ]
+";
+
+    #[test]
+    fn a_good_file_is_named_with_its_routes() {
+        let (code, text) = check(GOOD, Format::Text);
+        assert_eq!((code, &*text), (0, "…/portcullis.yaml: ok, 1 route, 0 warnings\n"));
+    }
+
+    #[test]
+    fn a_bad_file_ends_with_78_and_the_number_of_errors() {
+        let bad = GOOD.replace("8080", "port").replace("http:", "https:");
+        let (code, text) = check(&bad, Format::Text);
+        assert_eq!(code, 78);
+        assert!(text.ends_with("…/portcullis.yaml: refused, 2 errors, 0 warnings\n"), "{text}");
+        let (code, text) = check("listen: [", Format::Text);
+        assert_eq!(code, 78);
+        assert!(text.ends_with("…/portcullis.yaml: refused, 1 error, 0 warnings\n"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_ends_with_78() {
+        let mut out = Vec::new();
+        let file = PathBuf::from("/nonexistent/portcullis.yaml");
+        let args = CheckArgs { file, format: Format::Text };
+        let code = run(&args, &mut out, |_, _| panic!("nothing to compile")).unwrap();
+        assert_eq!(code, 78);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("error: `/nonexistent/portcullis.yaml` cannot be read: No such"));
+    }
+
+    #[test]
+    fn a_program_reads_the_place_and_the_advice() {
+        let (code, text) = check(&GOOD.replace("public: true", "publc: true"), Format::Json);
+        assert_eq!(code, 78);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["errors"], 1);
+        assert_eq!(json["findings"][0]["line"], 4);
+        assert_eq!(json["findings"][0]["column"], 38);
+        assert_eq!(json["findings"][0]["help"], "did you mean `public`?");
+        let (code, text) = check(GOOD, Format::Json);
+        assert_eq!(code, 0);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&json["errors"], &json["routes"]), (&0.into(), &1.into()));
+    }
+}

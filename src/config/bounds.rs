@@ -1,0 +1,284 @@
+//! Every number the operator may set, with its default and its bounds: the one table of them.
+//!
+//! Settings are resolved by it, the schema describes it, and a test holds the reference file to it.
+
+use std::time::Duration;
+
+use super::finding::Findings;
+use super::scalar::At;
+use super::scalar::Length;
+use super::scalar::Size;
+
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Milliseconds, written as a length of time.
+    Time,
+    /// Bytes, written as a size.
+    Bytes,
+    /// Things, written as a whole number.
+    Count,
+}
+
+/// A key that holds a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// Where it is written: `*` stands for any name, `[]` for any entry of a list.
+    pub key: &'static str,
+    /// What it counts.
+    pub unit: Unit,
+    /// What holds when it is not written; none when something else decides.
+    pub default: Option<u64>,
+    /// The smallest value that is accepted.
+    pub min: u64,
+    /// The largest value that is accepted.
+    pub max: u64,
+}
+
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+const fn time(key: &'static str, default: Option<u64>, [min, max]: [u64; 2]) -> Bound {
+    Bound { key, unit: Unit::Time, default, min, max }
+}
+
+const fn bytes(key: &'static str, default: Option<u64>, [min, max]: [u64; 2]) -> Bound {
+    Bound { key, unit: Unit::Bytes, default, min, max }
+}
+
+const fn count(key: &'static str, default: Option<u64>, [min, max]: [u64; 2]) -> Bound {
+    Bound { key, unit: Unit::Count, default, min, max }
+}
+
+pub(super) const UPSTREAM_TIMEOUT: Bound =
+    time("upstreams.*.timeout", Some(30 * SECOND), [1, HOUR]);
+pub(super) const UPSTREAM_CONNECT_TIMEOUT: Bound =
+    time("upstreams.*.connect_timeout", Some(2 * SECOND), [1, MINUTE]);
+pub(super) const UPSTREAM_IDLE_TIMEOUT: Bound =
+    time("upstreams.*.idle_timeout", Some(60 * SECOND), [0, HOUR]);
+pub(super) const UPSTREAM_IDLE_CONNECTIONS: Bound =
+    count("upstreams.*.idle_connections", Some(256), [0, 10_000]);
+pub(super) const JWT_LEEWAY: Bound = time("checks.*.jwt[].leeway", Some(0), [0, 5 * MINUTE]);
+pub(super) const JWT_MAX_STALE: Bound =
+    time("checks.*.jwt[].max_stale", Some(DAY), [MINUTE, 30 * DAY]);
+pub(super) const ROUTE_TIMEOUT: Bound = time("routes[].timeout", None, [1, HOUR]);
+pub(super) const ROUTE_BODY: Bound = bytes("routes[].body", None, [0, TIB]);
+pub(super) const LIMIT_TARGET: Bound = bytes("limits.target", Some(8 * KIB), [64, 60 * KIB]);
+pub(super) const LIMIT_HEADERS: Bound = bytes("limits.headers", Some(32 * KIB), [KIB, 64 * KIB]);
+pub(super) const LIMIT_HEADER_COUNT: Bound = count("limits.header_count", Some(96), [8, 96]);
+pub(super) const LIMIT_BODY: Bound = bytes("limits.body", Some(100 * MIB), [0, TIB]);
+pub(super) const LIMIT_TOKEN: Bound = bytes("limits.token", Some(8 * KIB), [256, 16 * KIB]);
+pub(super) const LIMIT_CONNECTIONS: Bound =
+    count("limits.connections", Some(10_000), [1, 1_000_000]);
+pub(super) const TIMEOUT_HEADER: Bound =
+    time("timeouts.header", Some(10 * SECOND), [100, 5 * MINUTE]);
+pub(super) const TIMEOUT_BODY: Bound = time("timeouts.body", Some(30 * SECOND), [100, HOUR]);
+pub(super) const TIMEOUT_IDLE: Bound = time("timeouts.idle", Some(60 * SECOND), [SECOND, HOUR]);
+pub(super) const CACHE_TOKENS: Bound = bytes("cache.tokens", Some(64 * MIB), [0, 16 * GIB]);
+pub(super) const CACHE_APPS: Bound = count("cache.apps", Some(100_000), [16, 10_000_000]);
+pub(super) const SHUTDOWN_DELAY: Bound = time("shutdown.delay", Some(5 * SECOND), [0, 5 * MINUTE]);
+pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND), [0, HOUR]);
+pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
+
+/// The whole table, in the order of the reference file.
+pub const BOUNDS: [&Bound; 22] = [
+    &UPSTREAM_TIMEOUT,
+    &UPSTREAM_CONNECT_TIMEOUT,
+    &UPSTREAM_IDLE_TIMEOUT,
+    &UPSTREAM_IDLE_CONNECTIONS,
+    &JWT_LEEWAY,
+    &JWT_MAX_STALE,
+    &ROUTE_TIMEOUT,
+    &ROUTE_BODY,
+    &LIMIT_TARGET,
+    &LIMIT_HEADERS,
+    &LIMIT_HEADER_COUNT,
+    &LIMIT_BODY,
+    &LIMIT_TOKEN,
+    &LIMIT_CONNECTIONS,
+    &TIMEOUT_HEADER,
+    &TIMEOUT_BODY,
+    &TIMEOUT_IDLE,
+    &CACHE_TOKENS,
+    &CACHE_APPS,
+    &SHUTDOWN_DELAY,
+    &SHUTDOWN_GRACE,
+    &WORKERS,
+];
+
+impl Bound {
+    /// The value written, when it is within the bounds; otherwise an error and none.
+    fn judge<T>(
+        &self,
+        written: Option<&At<T>>,
+        number: impl Fn(&T) -> u64,
+        findings: &mut Findings,
+    ) -> Option<u64> {
+        let written = written?;
+        let value = number(written);
+        if (self.min..=self.max).contains(&value) {
+            return Some(value);
+        }
+        let name = self.key.rsplit('.').next().unwrap_or(self.key);
+        let value = self.unit.write(value);
+        findings
+            .error(written.place, format!("`{name}` is {value}, which is out of bounds"))
+            .help(format!("`{}` may be {}", self.key, self.range()));
+        None
+    }
+
+    /// A length of time, if one was written.
+    pub(super) fn time_if(
+        &self,
+        written: Option<&At<Length>>,
+        findings: &mut Findings,
+    ) -> Option<Duration> {
+        let millis = |length: &Length| u64::try_from(length.0.as_millis()).unwrap_or(u64::MAX);
+        self.judge(written, millis, findings).map(Duration::from_millis)
+    }
+
+    /// A length of time, or the default.
+    pub(super) fn time(&self, written: Option<&At<Length>>, findings: &mut Findings) -> Duration {
+        self.time_if(written, findings).unwrap_or(Duration::from_millis(self.fallback()))
+    }
+
+    /// A number of bytes, if one was written.
+    pub(super) fn bytes_if(
+        &self,
+        written: Option<&At<Size>>,
+        findings: &mut Findings,
+    ) -> Option<u64> {
+        self.judge(written, |size| size.0, findings)
+    }
+
+    /// A number of bytes, or the default.
+    pub(super) fn bytes(&self, written: Option<&At<Size>>, findings: &mut Findings) -> u64 {
+        self.bytes_if(written, findings).unwrap_or(self.fallback())
+    }
+
+    /// A number of things, if one was written.
+    pub(super) fn count_if<T: Copy + Into<u64>>(
+        &self,
+        written: Option<&At<T>>,
+        findings: &mut Findings,
+    ) -> Option<usize> {
+        self.judge(written, |count| (*count).into(), findings).map(to_usize)
+    }
+
+    /// A number of things, or the default.
+    pub(super) fn count<T: Copy + Into<u64>>(
+        &self,
+        written: Option<&At<T>>,
+        findings: &mut Findings,
+    ) -> usize {
+        self.count_if(written, findings).unwrap_or(to_usize(self.fallback()))
+    }
+
+    /// The bounds in words: `64B to 60KiB`.
+    pub fn range(&self) -> String {
+        format!("{} to {}", self.unit.write(self.min), self.unit.write(self.max))
+    }
+
+    fn fallback(&self) -> u64 {
+        self.default.unwrap_or(self.min)
+    }
+}
+
+impl Unit {
+    /// A number in the largest unit that expresses it exactly.
+    pub fn write(self, number: u64) -> String {
+        let units: &[(u64, &str)] = match self {
+            Self::Time => &[(DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s"), (1, "ms")],
+            Self::Bytes => &[(TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"), (1, "B")],
+            Self::Count => &[(1, "")],
+        };
+        if number == 0 && self == Self::Time {
+            return "0s".to_owned();
+        }
+        units.iter().find(|(size, _)| number >= *size && number % size == 0).map_or_else(
+            || format!("{number}{}", self.smallest()),
+            |(size, unit)| format!("{}{unit}", number / size),
+        )
+    }
+
+    const fn smallest(self) -> &'static str {
+        match self {
+            Self::Time => "ms",
+            Self::Bytes => "B",
+            Self::Count => "",
+        }
+    }
+}
+
+pub(super) fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::scalar::Place;
+
+    #[test]
+    fn every_default_is_within_its_bounds_and_every_key_stands_once() {
+        for (index, bound) in BOUNDS.iter().enumerate() {
+            assert!(bound.min <= bound.max, "{}", bound.key);
+            assert!(
+                bound.default.is_none_or(|d| d >= bound.min && d <= bound.max),
+                "{}",
+                bound.key
+            );
+            assert!(BOUNDS.iter().skip(index + 1).all(|other| other.key != bound.key));
+        }
+    }
+
+    #[test]
+    fn both_ends_of_a_range_are_accepted_and_their_neighbours_are_refused() {
+        let at = |value| At { value: Size(value), place: Place { line: 3, column: 9 } };
+        let judge = |value| {
+            let mut findings = Findings::new();
+            let value = LIMIT_TARGET.bytes(Some(&at(value)), &mut findings);
+            (value, findings.iter().next().map(|finding| finding.message.clone()))
+        };
+        assert_eq!(judge(64), (64, None));
+        assert_eq!(judge(60 << 10), (60 << 10, None));
+        let below = "`target` is 63B, which is out of bounds".to_owned();
+        assert_eq!(judge(63), (8 << 10, Some(below)));
+        let above = "`target` is 61441B, which is out of bounds".to_owned();
+        assert_eq!(judge((60 << 10) + 1), (8 << 10, Some(above)));
+    }
+
+    #[test]
+    fn what_is_not_written_is_the_default() {
+        let mut findings = Findings::new();
+        assert_eq!(TIMEOUT_HEADER.time(None, &mut findings), Duration::from_secs(10));
+        assert_eq!(LIMIT_CONNECTIONS.count(None::<&At<u32>>, &mut findings), 10_000);
+        assert_eq!(ROUTE_BODY.bytes_if(None, &mut findings), None);
+        assert!(!findings.has_errors());
+    }
+
+    #[test]
+    fn numbers_are_written_in_the_largest_unit_that_is_exact() {
+        for (unit, number, text) in [
+            (Unit::Time, 0, "0s"),
+            (Unit::Time, 1500, "1500ms"),
+            (Unit::Time, 60_000, "1m"),
+            (Unit::Time, 61_000, "61s"),
+            (Unit::Time, 30 * DAY, "30d"),
+            (Unit::Bytes, 0, "0B"),
+            (Unit::Bytes, 1536, "1536B"),
+            (Unit::Bytes, 8192, "8KiB"),
+            (Unit::Bytes, 16 << 30, "16GiB"),
+            (Unit::Count, 96, "96"),
+            (Unit::Count, 0, "0"),
+        ] {
+            assert_eq!(unit.write(number), text);
+        }
+    }
+}

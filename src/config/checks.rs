@@ -1,0 +1,187 @@
+//! The checks of the document, read: what they are called, and where an application key is carried.
+//!
+//! What an issuer's entry means is read by `issuers`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use http::HeaderName;
+
+use super::document::AppKeyCheck;
+use super::document::Check;
+use super::finding::Findings;
+use super::issuers;
+use super::issuers::JwtSettings;
+use super::scalar::At;
+use super::scalar::Place;
+
+/// One credential to check.
+#[derive(Clone, Debug)]
+pub enum CheckSettings {
+    /// The key of an application.
+    AppKey(AppKeySettings),
+    /// The token of a user, one entry per issuer.
+    Jwt(Vec<JwtSettings>),
+}
+
+/// Where an application key is carried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppKeySettings {
+    /// The place itself.
+    pub carrier: Carrier,
+    /// The header in which a verified application tells its own client's address.
+    pub client_address: Option<HeaderName>,
+    /// Whether the upstream gets the credential too.
+    pub keep: bool,
+}
+
+/// One place for a whole key, or a pair of headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A header with the whole key.
+    Header(HeaderName),
+    /// A query parameter with the whole key.
+    Query(String),
+    /// A cookie with the whole key.
+    Cookie(String),
+    /// Two headers.
+    Pair {
+        /// The header with the public id.
+        id: HeaderName,
+        /// The header with the secret.
+        secret: HeaderName,
+    },
+}
+
+impl CheckSettings {
+    pub(super) fn resolve_all(
+        checks: &BTreeMap<String, At<Check>>,
+        folder: &Path,
+        findings: &mut Findings,
+    ) -> BTreeMap<String, Self> {
+        let mut resolved = BTreeMap::new();
+        for (name, check) in checks {
+            judge_name("check", name, check.place, findings);
+            let settings = match &check.value {
+                Check::AppKey(key) => {
+                    AppKeySettings::resolve(key, check.place, findings).map(Self::AppKey)
+                }
+                Check::Jwt(entries) => {
+                    issuers::resolve(entries, check.place, folder, findings).map(Self::Jwt)
+                }
+            };
+            if let Some(settings) = settings {
+                resolved.insert(name.clone(), settings);
+            }
+        }
+        resolved
+    }
+}
+
+/// Names stand in `require`, in metrics and in logs.
+pub(super) fn judge_name(what: &str, name: &str, place: Place, findings: &mut Findings) {
+    let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.len() <= 64
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if !is_word {
+        findings
+            .error(place, format!("`{name}` cannot be the name of a {what}"))
+            .help("a name begins with a letter and has up to 64 letters, digits, `-` and `_`");
+    } else if matches!(name, "and" | "or") {
+        findings.error(place, format!("`{name}` is a word of `require` and cannot be a name"));
+    }
+}
+
+impl AppKeySettings {
+    fn resolve(check: &AppKeyCheck, place: Place, findings: &mut Findings) -> Option<Self> {
+        let carrier = Carrier::resolve(check, place, findings);
+        let client_address = match &check.client_address {
+            Some(name) => Some(header(name, findings)?),
+            None => None,
+        };
+        Some(Self { carrier: carrier?, client_address, keep: check.keep })
+    }
+}
+
+impl Carrier {
+    fn resolve(check: &AppKeyCheck, place: Place, findings: &mut Findings) -> Option<Self> {
+        match (&check.header, &check.query, &check.cookie, &check.id, &check.secret) {
+            (Some(name), None, None, None, None) => header(name, findings).map(Self::Header),
+            (None, Some(name), None, None, None) => parameter(name, findings).map(Self::Query),
+            (None, None, Some(name), None, None) => cookie(name, findings).map(Self::Cookie),
+            (None, None, None, Some(id), Some(secret)) => {
+                let (id_name, secret_name) = (header(id, findings), header(secret, findings));
+                if id_name.is_some() && id_name == secret_name {
+                    findings.error(secret.place, "id and secret cannot share a header");
+                }
+                Some(Self::Pair { id: id_name?, secret: secret_name? })
+            }
+            (None, None, None, Some(_), None) => {
+                findings.error(place, "`id` without `secret` proves nothing");
+                None
+            }
+            (None, None, None, None, Some(_)) => {
+                findings
+                    .error(place, "`secret` names the second header of a pair, and `id` is missing")
+                    .help("use `header` for a single header with the whole key");
+                None
+            }
+            _ => {
+                findings.error(place, "an application key is carried in exactly one place").help(
+                    "write one of `header`, `query`, `cookie`, or `id` together with `secret`",
+                );
+                None
+            }
+        }
+    }
+}
+
+pub(super) fn header(name: &At<String>, findings: &mut Findings) -> Option<HeaderName> {
+    let Ok(parsed) = HeaderName::try_from(name.value.as_str()) else {
+        findings.error(name.place, format!("`{}` is not the name of a header", name.value));
+        return None;
+    };
+    if FRAMING.contains(&parsed.as_str()) {
+        findings
+            .error(name.place, format!("`{}` cannot carry a credential", name.value))
+            .help("it steers the connection and is never what the client alone wrote");
+        return None;
+    }
+    Some(parsed)
+}
+
+/// Headers that every hop reads or rewrites.
+const FRAMING: [&str; 11] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+pub(super) fn cookie(name: &At<String>, findings: &mut Findings) -> Option<String> {
+    // The grammar of a cookie's name is that of a header's (RFC 6265 §4.1.1).
+    if HeaderName::try_from(name.value.as_str()).is_err() {
+        findings.error(name.place, format!("`{}` is not the name of a cookie", name.value));
+        return None;
+    }
+    Some(name.value.clone())
+}
+
+pub(super) fn parameter(name: &At<String>, findings: &mut Findings) -> Option<String> {
+    let is_plain = !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte));
+    if !is_plain {
+        findings
+            .error(name.place, format!("`{}` is not the name of a query parameter", name.value))
+            .help("letters, digits, `-`, `.`, `_` and `~` need no encoding and have one spelling");
+        return None;
+    }
+    Some(name.value.clone())
+}
