@@ -116,9 +116,7 @@ fn reloads_under_load_lose_no_request() {
         let load = |keep_alive: bool| {
             let (mut client, mut served) = (world.connect(), 0_u32);
             while !over.load(Ordering::Acquire) {
-                if !keep_alive {
-                    client = world.connect();
-                }
+                client = if keep_alive { client } else { world.connect() };
                 client.send(&Ask::get("/api/x").signed().bytes());
                 assert_eq!(client.answer("GET").unwrap().status(), 200);
                 served += 1;

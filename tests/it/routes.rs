@@ -184,11 +184,11 @@ fn a_public_route_needs_nothing_and_tells_nothing() {
 #[test]
 fn each_route_has_its_own_upstream() {
     let other = Upstream::echo();
-    let setup = Setup::new();
-    let text = format!(
-        "{{ match: \"* /other/**\", to: other, forward: {{ X-Who: user.sub }} }}\n  - {{ match: \"* /api/**\", to: api }}"
-    );
-    let world = setup.routes(&format!("\n  - {text}\n")).start_with_upstream("other", &other);
+    let routes = "
+  - { match: \"* /other/**\", to: other, forward: { X-Who: user.sub } }
+  - { match: \"* /api/**\", to: api }
+";
+    let world = Setup::new().routes(routes).start_with_upstream("other", &other);
     let mark = world.upstream.mark();
     assert_eq!(world.answer(&Ask::get("/other/x").signed()).status(), 200);
     assert_eq!(world.upstream.since(&mark).unwrap(), []);

@@ -68,17 +68,26 @@ impl Client {
     pub fn answer(&mut self, method: &str) -> Result<Message, Fault> {
         let kind = if method == "HEAD" { Kind::HeadResponse } else { Kind::Response };
         loop {
-            match Message::read(&self.buffer, kind, self.end == Some(End::Fin))? {
-                Some((message, length)) => {
-                    self.buffer.drain(..length);
-                    if message.status() >= 200 {
-                        return Ok(message);
-                    }
-                    self.interim.push(message);
-                }
-                None if self.end.is_some() => return Err(Fault("cut by a reset".into())),
-                None => self.pull()?,
+            let message = self.message(kind)?;
+            if message.status() >= 200 {
+                return Ok(message);
             }
+            self.interim.push(message);
+        }
+    }
+
+    fn message(&mut self, kind: Kind) -> Result<Message, Fault> {
+        loop {
+            if let Some((message, length)) =
+                Message::read(&self.buffer, kind, self.end == Some(End::Fin))?
+            {
+                self.buffer.drain(..length);
+                return Ok(message);
+            }
+            if self.end.is_some() {
+                return Err(Fault("cut by a reset".into()));
+            }
+            self.pull()?;
         }
     }
 

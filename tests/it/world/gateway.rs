@@ -346,9 +346,4 @@ impl World {
     pub fn stopping(self) -> (Running, Upstream) {
         (self.running, self.upstream)
     }
-
-    /// The folder of the configuration.
-    pub fn folder(&self) -> &std::path::Path {
-        self.folder.path()
-    }
 }

@@ -90,11 +90,6 @@ impl Issuer {
     pub fn asked(&self) -> usize {
         self.server.requests().iter().filter(|request| request.target() == "/jwks.json").count()
     }
-
-    /// The server underneath, for its record.
-    pub fn server(&self) -> &Upstream {
-        &self.server
-    }
 }
 
 impl Manner {

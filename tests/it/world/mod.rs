@@ -27,7 +27,6 @@ pub use upstream::Record;
 pub use upstream::Step;
 pub use upstream::Upstream;
 pub use wire::Fault;
-pub use wire::Fields;
 pub use wire::Framing;
 pub use wire::Kind;
 pub use wire::Message;

@@ -42,16 +42,9 @@ fn decode(bytes: &[u8]) -> Vec<u8> {
     let (mut out, mut rest) = (Vec::new(), bytes);
     while let [first, tail @ ..] = rest {
         let pair = tail.get(..2).filter(|_| *first == b'%').map(super::latin1);
-        match pair.and_then(|pair| u8::from_str_radix(&pair, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
+        let escaped = pair.and_then(|pair| u8::from_str_radix(&pair, 16).ok());
+        out.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
     }
     out
 }

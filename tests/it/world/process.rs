@@ -72,11 +72,6 @@ impl Process {
         }
     }
 
-    /// Every line that has been read.
-    pub fn seen(&self) -> &[String] {
-        &self.seen
-    }
-
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         let id = self.child.id();

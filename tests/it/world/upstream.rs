@@ -11,6 +11,7 @@ use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -145,14 +146,7 @@ impl Upstream {
         let (log, changed) = (Mutex::default(), Condvar::new());
         let shared = Arc::new(Shared { log, changed, script, reading });
         let theirs = Arc::clone(&shared);
-        let acceptor = thread::spawn(move || {
-            for stream in listener.incoming() {
-                if theirs.log().stopped {
-                    return;
-                }
-                theirs.adopt(stream.unwrap());
-            }
-        });
+        let acceptor = thread::spawn(move || theirs.accept(&listener));
         Self { address, shared, acceptor: Some(acceptor) }
     }
 
@@ -168,7 +162,7 @@ impl Upstream {
 
     /// Looks at the record.
     pub fn look<T>(&self, at: impl FnOnce(&Record) -> T) -> T {
-        at(&&self.shared.log())
+        at(&self.shared.log())
     }
 
     /// Bytes received so far.
@@ -277,6 +271,15 @@ impl Shared {
         self.log.lock().unwrap()
     }
 
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        for stream in listener.incoming() {
+            if self.log().stopped {
+                return;
+            }
+            self.adopt(stream.unwrap());
+        }
+    }
+
     fn adopt(self: &Arc<Self>, stream: TcpStream) {
         let (reader, writer) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
         let id = {
@@ -322,35 +325,53 @@ impl Shared {
                 (self.script)(log.requests - 1, &head)
             };
             self.changed.notify_all();
-            for step in steps {
-                match step {
-                    Step::Body if self.whole(id, from).is_none() => return close(&stream),
-                    Step::Body => {}
-                    Step::Echo => {
-                        let length = head.len();
-                        let start = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
-                        let _ = stream.write_all(start.as_bytes());
-                        let _ = stream.write_all(head.as_bytes());
-                    }
-                    Step::Send(bytes) => drop(stream.write_all(&bytes)),
-                    Step::Wait(gate) => drop(gate.wait()),
-                    Step::Close => return close(&stream),
-                    Step::Reset => {
-                        // The reset goes out when the last handle is dropped: the record's here,
-                        // the reader's when this wakes it, ours on return.
-                        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-                        self.log().connections[id].stream = None;
-                        let _ = stream.shutdown(Shutdown::Read);
-                        return;
-                    }
-                    Step::Silence => return self.outwait(id),
-                }
+            let mut steps = steps.into_iter();
+            let go_on = |step| self.act(step, (id, from), &head, &mut stream);
+            if steps.try_for_each(go_on).is_break() {
+                return;
             }
             match self.whole(id, from) {
                 Some(length) => from += length,
                 None => return close(&stream),
             }
         }
+    }
+
+    /// Does one step for the request that begins at `from`; breaks where the connection ends.
+    fn act(
+        &self,
+        step: Step,
+        (id, from): (usize, usize),
+        head: &str,
+        stream: &mut TcpStream,
+    ) -> ControlFlow<()> {
+        match step {
+            Step::Body if self.whole(id, from).is_some() => return ControlFlow::Continue(()),
+            Step::Body | Step::Close => close(stream),
+            Step::Echo => {
+                let length = head.len();
+                let start = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{head}");
+                let _ = stream.write_all(start.as_bytes());
+                return ControlFlow::Continue(());
+            }
+            Step::Send(bytes) => {
+                let _ = stream.write_all(&bytes);
+                return ControlFlow::Continue(());
+            }
+            Step::Wait(gate) => {
+                gate.wait();
+                return ControlFlow::Continue(());
+            }
+            Step::Reset => {
+                // The reset goes out when the last handle is dropped: the record's here, the
+                // reader's when this wakes it, the player's when it returns.
+                let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+                self.log().connections[id].stream = None;
+                let _ = stream.shutdown(Shutdown::Read);
+            }
+            Step::Silence => self.outwait(id),
+        }
+        ControlFlow::Break(())
     }
 
     /// The head that begins at `from`, once it is whole.
