@@ -15,6 +15,7 @@ mod scalar;
 mod secrets;
 mod settings;
 mod source;
+mod watch;
 
 pub use address::{Listeners, StoreAddress, UpstreamAddress};
 pub use bounds::{BOUNDS, Bound, Unit};
@@ -34,3 +35,4 @@ pub use settings::{
     ShutdownSettings, TimeoutSettings, UpstreamSettings,
 };
 pub use source::{Source, SourceError};
+pub use watch::Watch;

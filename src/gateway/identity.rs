@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::principal::Principal;
 
 /// Every header name under `forward`, of all routes, folded so that no spelling of it gets through.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct IdentityNames {
     /// Letters and digits only, lower case.
     folded: Vec<String>,

@@ -38,6 +38,9 @@ pub enum StoreError {
     /// A row holds what no act of this program writes.
     #[error("the store holds an unreadable {0}")]
     Corrupt(&'static str),
+    /// The database did not answer within the caller's deadline.
+    #[error("the store did not answer in time")]
+    Late,
     /// The database refused or did not answer.
     #[error("the store failed")]
     Database(#[from] sqlx::Error),
@@ -47,6 +50,7 @@ impl StoreError {
     /// Whether the same act may succeed when it is tried again later.
     pub fn is_transient(&self) -> bool {
         match self {
+            Self::Late => true,
             Self::Database(sqlx::Error::Database(error)) => error
                 .code()
                 .and_then(|code| code.parse::<i32>().ok())

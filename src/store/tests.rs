@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::id::{AppId, Digest};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 fn address(folder: &TempDir) -> StoreAddress {
     StoreAddress::parse(&format!("sqlite:{}/p.db", folder.path().display())).unwrap()
@@ -288,6 +288,19 @@ async fn a_store_in_memory_works_while_its_handle_lives() {
     let store = Store::open(&StoreAddress::parse("sqlite::memory:").unwrap()).await.unwrap();
     store.create_app(&app("a1", "mobile"), NOW).await.unwrap();
     store.clone().show_app(&AppId::new("a1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_another_process_is_writing_is_worth_another_try() {
+    let (folder, store) = fresh().await;
+    let writing = store.pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let impatient = SqliteConnectOptions::new()
+        .filename(folder.path().join("p.db"))
+        .busy_timeout(Duration::ZERO);
+    let mut other = impatient.connect().await.unwrap();
+    let busy = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap_err();
+    assert!(StoreError::from(busy).is_transient());
+    drop(writing);
 }
 
 #[test]

@@ -1,0 +1,311 @@
+//! Noticing that the configuration, or a file it names, has other content than before.
+//!
+//! Events of the system only wake the comparison; the content decides. Kubernetes changes a mounted
+//! file by swapping a link two steps away from it, an editor by renaming another file over it, and a
+//! network file system by telling nobody: for the last there is a slow poll.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use notify::EventKind;
+use notify::RecommendedWatcher;
+use notify::RecursiveMode;
+use notify::Watcher;
+use notify::event::AccessKind;
+use notify::event::AccessMode;
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+
+use crate::id::Digest;
+
+/// Watches the content of a set of files.
+///
+/// Spawns no task; the system's events arrive through a thread of their own.
+#[derive(Debug)]
+pub struct Watch {
+    files: Vec<Watched>,
+    events: mpsc::Receiver<()>,
+    watcher: Option<RecommendedWatcher>,
+    poll: Duration,
+}
+
+#[derive(Debug)]
+struct Watched {
+    path: PathBuf,
+    content: Content,
+}
+
+/// What a file held when it was last looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Unreadable,
+    Bytes(Digest),
+}
+
+/// How long after an event the files are left alone: a swap of several files should be one change.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How long they are left alone once an event turned out to mean nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the files are compared although nothing was heard.
+const POLL: Duration = Duration::from_secs(5);
+/// Files watched at once; the configuration cannot name more that matter.
+const MAX_FILES: usize = 1024;
+/// How much of a file is compared: more than the largest that is ever read.
+const MAX_COMPARED_BYTES: u64 = 2 << 20;
+
+impl Watch {
+    /// Starts to watch; what the files hold now is what a change is measured against.
+    ///
+    /// Made before the files are loaded, it also notices what changes meanwhile.
+    pub async fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let (sender, events) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !is_only_a_look(event.kind)) {
+                // A full channel already holds the news.
+                let _ = sender.try_send(());
+            }
+        });
+        let mut watch = Self { files: Vec::new(), events, watcher: watcher.ok(), poll: POLL };
+        watch.replace(paths).await;
+        watch
+    }
+
+    /// Watches these files from now on; those that were watched before keep what they held.
+    pub async fn replace(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        let before = std::mem::take(&mut self.files);
+        let paths: BTreeSet<_> = paths.into_iter().take(MAX_FILES).collect();
+        for folder in paths.iter().flat_map(|path| folders(path)) {
+            if let Some(watcher) = &mut self.watcher {
+                // A folder that is not there yet, or watched already, is left to the poll.
+                let _ = watcher.watch(&folder, RecursiveMode::NonRecursive);
+            }
+        }
+        for path in paths {
+            let known = before.iter().find(|file| file.path == path).map(|file| file.content);
+            let content = match known {
+                Some(content) => content,
+                None => Content::of(&path).await,
+            };
+            self.files.push(Watched { path, content });
+        }
+    }
+
+    /// Waits until any of the files holds something else than when it was last looked at.
+    ///
+    /// Cancel safe: nothing is taken note of before all of it is.
+    pub async fn changed(&mut self) {
+        let mut pause = DEBOUNCE;
+        loop {
+            let heard = self.news().await;
+            tokio::time::sleep(pause).await;
+            while self.events.try_recv().is_ok() {}
+            if self.compare().await {
+                return;
+            }
+            // Something else is busy in the folder, such as a store: it must not keep us busy too.
+            pause = if heard { PATIENCE } else { DEBOUNCE };
+        }
+    }
+
+    /// Waits for an event of the system, or for the poll; says whether it was an event.
+    async fn news(&mut self) -> bool {
+        if self.watcher.is_none() {
+            tokio::time::sleep(self.poll).await;
+            return false;
+        }
+        tokio::time::timeout(self.poll, self.events.recv()).await.is_ok()
+    }
+
+    async fn compare(&mut self) -> bool {
+        let mut now = Vec::with_capacity(self.files.len());
+        for file in &self.files {
+            now.push(Content::of(&file.path).await);
+        }
+        let mut has_changed = false;
+        for (file, content) in self.files.iter_mut().zip(now) {
+            has_changed |= file.content != content;
+            file.content = content;
+        }
+        has_changed
+    }
+}
+
+/// Whether an event says only that somebody read, as our own comparing does: it must not wake itself.
+const fn is_only_a_look(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+        EventKind::Access(_) => true,
+        _ => false,
+    }
+}
+
+impl Content {
+    async fn of(path: &Path) -> Self {
+        match read(path).await {
+            Ok(bytes) => Self::Bytes(Digest::of(&bytes)),
+            Err(_) => Self::Unreadable,
+        }
+    }
+}
+
+async fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe would never end, and whoever reads it takes its content away.
+    if !tokio::fs::metadata(path).await?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    let file = tokio::fs::File::open(path).await?;
+    file.take(MAX_COMPARED_BYTES).read_to_end(&mut bytes).await?;
+    Ok(bytes)
+}
+
+/// The folders in which a change of a file can show: its own, and those its links lead through.
+fn folders(path: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let target = std::fs::read_link(&path);
+        folders.push(folder.clone());
+        match target {
+            Ok(target) => path = folder.join(target),
+            Err(_) => break,
+        }
+    }
+    folders
+}
+
+const MAX_LINKS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Well below a poll, well above what a busy machine needs for an event and the debounce.
+    const DEADLINE: Duration = Duration::from_secs(30);
+    const NEVER: Duration = Duration::from_hours(1);
+
+    fn block_on<T>(test: impl Future<Output = T>) -> T {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap().block_on(test)
+    }
+
+    /// A watch that hears of changes only through events.
+    async fn listening(paths: &[&Path]) -> Watch {
+        let mut watch = Watch::new(paths.iter().map(|path| path.to_path_buf())).await;
+        assert!(watch.watcher.is_some());
+        watch.poll = NEVER;
+        watch
+    }
+
+    async fn notices(watch: &mut Watch) -> bool {
+        tokio::time::timeout(DEADLINE, watch.changed()).await.is_ok()
+    }
+
+    #[test]
+    fn a_file_written_in_place_or_renamed_over_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.yaml");
+        fs::write(&path, "a").unwrap();
+        block_on(async {
+            let mut watch = listening(&[&path]).await;
+            fs::write(&path, "b").unwrap();
+            assert!(notices(&mut watch).await);
+            fs::write(folder.path().join("new"), "c").unwrap();
+            fs::rename(folder.path().join("new"), &path).unwrap();
+            assert!(notices(&mut watch).await);
+        });
+    }
+
+    #[test]
+    fn the_link_swap_of_a_kubernetes_mount_is_noticed() {
+        let mount = tempfile::tempdir().unwrap();
+        let at = |name: &str| mount.path().join(name);
+        for (folder, content) in [("..1", "a"), ("..2", "b")] {
+            fs::create_dir(at(folder)).unwrap();
+            fs::write(at(folder).join("p.yaml"), content).unwrap();
+        }
+        symlink("..1", at("..data")).unwrap();
+        symlink("..data/p.yaml", at("p.yaml")).unwrap();
+        block_on(async {
+            let mut watch = listening(&[&at("p.yaml")]).await;
+            symlink("..2", at("..data_tmp")).unwrap();
+            fs::rename(at("..data_tmp"), at("..data")).unwrap();
+            assert!(notices(&mut watch).await);
+        });
+    }
+
+    #[test]
+    fn a_file_that_appears_and_one_that_goes_are_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pem");
+        block_on(async {
+            let mut watch = listening(&[&path]).await;
+            fs::write(&path, "a").unwrap();
+            assert!(notices(&mut watch).await);
+            fs::remove_file(&path).unwrap();
+            assert!(notices(&mut watch).await);
+        });
+    }
+
+    #[test]
+    fn without_events_the_poll_notices() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.yaml");
+        fs::write(&path, "a").unwrap();
+        block_on(async {
+            let mut watch = Watch::new([path.clone()]).await;
+            watch.watcher = None;
+            watch.poll = Duration::from_millis(1);
+            fs::write(&path, "b").unwrap();
+            assert!(notices(&mut watch).await);
+        });
+    }
+
+    #[test]
+    fn the_same_content_written_again_is_no_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("p.yaml"), folder.path().join("other"));
+        fs::write(&path, "a").unwrap();
+        block_on(async {
+            let mut watch = listening(&[&path]).await;
+            fs::write(&path, "a").unwrap();
+            fs::write(&other, "x").unwrap();
+            assert!(!watch.compare().await);
+            watch.replace([path.clone(), other.clone()]).await;
+            assert!(!watch.compare().await);
+            fs::write(&other, "y").unwrap();
+            assert!(watch.compare().await);
+            assert!(!watch.compare().await);
+        });
+    }
+
+    #[test]
+    fn reading_a_file_wakes_nobody() {
+        use notify::event::CreateKind;
+        use notify::event::ModifyKind;
+        assert!(is_only_a_look(EventKind::Access(AccessKind::Open(AccessMode::Any))));
+        assert!(is_only_a_look(EventKind::Access(AccessKind::Close(AccessMode::Read))));
+        assert!(!is_only_a_look(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+        assert!(!is_only_a_look(EventKind::Modify(ModifyKind::Any)));
+        assert!(!is_only_a_look(EventKind::Create(CreateKind::Any)));
+        assert!(!is_only_a_look(EventKind::Any) && !is_only_a_look(EventKind::Other));
+    }
+
+    #[test]
+    fn links_are_followed_a_bounded_number_of_times() {
+        let folder = tempfile::tempdir().unwrap();
+        symlink("loop", folder.path().join("loop")).unwrap();
+        assert_eq!(folders(&folder.path().join("loop")).len(), MAX_LINKS);
+        assert_eq!(folders(Path::new("p.yaml")), [PathBuf::from(".")]);
+    }
+}
