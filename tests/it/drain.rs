@@ -19,7 +19,7 @@ fn a_request_in_flight_is_answered_and_its_connection_closed() {
     let upstream = Upstream::scripted(move |_, _| {
         vec![Step::Body, Step::Wait(theirs.clone()), Step::text(ANSWER), Step::text("done")]
     });
-    let world = Setup::before(upstream).start();
+    let world = Setup::before(upstream).extra("workers: 1").start();
     let (mut busy, mut idle) = (world.connect(), world.connect());
     busy.send(&Ask::get("/api/x").signed().bytes());
     world.upstream.wait("the request", |seen| seen.heads() == 1);

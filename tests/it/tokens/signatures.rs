@@ -237,7 +237,7 @@ fn weak_or_muddled_keys_do_not_start() {
         let Err(report) = started else { panic!("{algorithms} starts with {content}") };
         let secret = content.trim();
         assert!(
-            algorithms.starts_with("RS") || secret.len() < 6 || !report.contains(secret),
+            algorithms.starts_with("RS") || secret.len() < 8 || !report.contains(secret),
             "{report}"
         );
         report

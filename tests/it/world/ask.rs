@@ -1,5 +1,6 @@
 //! A request as bytes: begun well-formed, then bent line by line.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use super::keys::P256;
@@ -13,7 +14,7 @@ pub const APP: &str = "mobile";
 pub static TOKEN: LazyLock<String> = LazyLock::new(|| P256.token("ES256", &claims()));
 
 /// A request under construction; every part can be any bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ask {
     method: String,
     line: Vec<u8>,
@@ -61,7 +62,7 @@ impl Ask {
     }
 
     /// Adds a field.
-    pub fn field(self, name: &str, value: impl std::fmt::Display) -> Self {
+    pub fn field(self, name: &str, value: impl fmt::Display) -> Self {
         self.raw_line(format!("{name}: {value}"))
     }
 
@@ -79,7 +80,7 @@ impl Ask {
     }
 
     /// Replaces every field of this name by one.
-    pub fn instead(self, name: &str, value: impl std::fmt::Display) -> Self {
+    pub fn instead(self, name: &str, value: impl fmt::Display) -> Self {
         self.without(name).field(name, value)
     }
 
@@ -105,5 +106,14 @@ impl Ask {
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(&self.body);
         bytes
+    }
+}
+
+/// The beginning of the bytes, with the good credentials by name.
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.bytes().escape_ascii().to_string();
+        let text = text.replace(TOKEN.as_str(), "TOKEN").replace(APP_KEY, "APP_KEY");
+        f.write_str(&text[..text.len().min(1_000)])
     }
 }

@@ -65,7 +65,7 @@ impl Fields {
 }
 
 /// One request or answer, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// The first line.
     pub line: String,
@@ -153,6 +153,16 @@ impl Message {
     /// The body as text.
     pub fn text(&self) -> String {
         latin1(&self.body)
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.line)?;
+        for (name, value) in self.fields.0.iter().chain(&self.trailers.0) {
+            writeln!(f, "  {name}: {}", &value[..value.len().min(300)])?;
+        }
+        write!(f, "  ({:?}) {}", self.framing, self.body[..self.body.len().min(600)].escape_ascii())
     }
 }
 
