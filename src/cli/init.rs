@@ -61,7 +61,7 @@ mod tests {
         let mut out = Vec::new();
         let args = InitArgs { upstream: upstream.to_owned(), output };
         run(&args, &mut out).map_err(|error| format!("{error:#}"))?;
-        Ok(String::from_utf8(out).unwrap())
+        Ok(String::from_utf8_lossy(&out).into_owned())
     }
 
     #[track_caller]

@@ -201,7 +201,7 @@ impl Unit {
         if number == 0 && self == Self::Time {
             return "0s".to_owned();
         }
-        units.iter().find(|(size, _)| number >= *size && number % size == 0).map_or_else(
+        units.iter().find(|(size, _)| number >= *size && number.is_multiple_of(*size)).map_or_else(
             || format!("{number}{}", self.smallest()),
             |(size, unit)| format!("{}{unit}", number / size),
         )

@@ -27,8 +27,8 @@ pub struct JwtSettings {
     pub place: Place,
     /// The exact `iss`; none accepts tokens without one.
     pub issuer: Option<String>,
-    /// Accepted `aud`; none does not look at it.
-    pub audience: Option<Vec<String>>,
+    /// Accepted `aud`.
+    pub audience: AudienceSettings,
     /// Accepted algorithms by their JOSE names, each one of [`ALGORITHMS`].
     pub algorithms: Vec<At<String>>,
     /// Accepted `typ`.
@@ -55,6 +55,15 @@ pub struct JwtSettings {
     pub insecure: bool,
     /// How old a key set may grow while its issuer cannot be reached.
     pub max_stale: Duration,
+}
+
+/// Accepted `aud`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AudienceSettings {
+    /// Whatever it is: written out as `none`.
+    Any,
+    /// One of these.
+    OneOf(Vec<String>),
 }
 
 /// Accepted `typ` header values.
@@ -130,10 +139,16 @@ impl JwtSettings {
         let header = optional(entry.header.as_ref(), |name| checks::header(name, findings));
         let cookie = optional(entry.cookie.as_ref(), |name| checks::cookie(name, findings));
         let query = optional(entry.query.as_ref(), |name| checks::parameter(name, findings));
-        let audience = audience(entry, findings);
+        let audience = AudienceSettings::resolve(entry, findings);
         let typ = TypSettings::resolve(entry, findings);
         let leeway = bounds::JWT_LEEWAY.time(entry.leeway.as_ref(), findings);
         let max_stale = bounds::JWT_MAX_STALE.time(entry.max_stale.as_ref(), findings);
+        if entry.issuer.is_empty() {
+            findings
+                .error(entry.issuer.place, "an issuer is the exact `iss` of its tokens")
+                .help("`issuer: none` accepts tokens that name none");
+        }
+        judge_locations(entry, place, findings);
         let fallback = |text: &str| At { value: text.to_owned(), place };
         let issuer = (entry.issuer.value != NONE).then(|| entry.issuer.value.clone());
         Some(Self {
@@ -150,9 +165,9 @@ impl JwtSettings {
                 .schemes
                 .as_ref()
                 .map_or_else(|| vec![fallback("Bearer")], |schemes| schemes.value.clone()),
-            header: header?,
-            cookie: cookie?,
-            query: query?,
+            header: header.ok()?,
+            cookie: cookie.ok()?,
+            query: query.ok()?,
             keep: entry.keep.unwrap_or(true),
             insecure: entry.insecure,
             max_stale,
@@ -160,13 +175,31 @@ impl JwtSettings {
     }
 }
 
-/// Reads what is written; nothing written is fine, something unreadable is none.
-fn optional<T, U>(written: Option<T>, read: impl FnOnce(T) -> Option<U>) -> Option<Option<U>> {
-    match written {
-        None => Some(None),
-        Some(written) => read(written).map(Some),
+/// A token must be looked for somewhere, and `Authorization` in one way only.
+fn judge_locations(entry: &JwtEntry, place: Place, findings: &mut Findings) {
+    let no_scheme = entry.schemes.as_ref().is_some_and(|schemes| schemes.is_empty());
+    if no_scheme && entry.header.is_none() && entry.cookie.is_none() && entry.query.is_none() {
+        findings.error(place, "no place is left in which a token could be carried").help(
+            "leave out `schemes` for `Authorization: Bearer`, or name `header`, `cookie` or `query`",
+        );
+    }
+    if let Some(name) = entry.header.as_ref().filter(|n| n.eq_ignore_ascii_case("authorization")) {
+        findings
+            .error(name.place, "`Authorization` is read by `schemes`")
+            .help("for a token without a scheme write `schemes: [none]`");
     }
 }
+
+/// Reads what is written, if anything is.
+fn optional<T, U>(
+    written: Option<T>,
+    read: impl FnOnce(T) -> Option<U>,
+) -> Result<Option<U>, Unusable> {
+    written.map(|written| read(written).ok_or(Unusable)).transpose()
+}
+
+/// Something was written and cannot be used; a finding says why.
+struct Unusable;
 
 const NONE: &str = "none";
 const ANY: &str = "any";
@@ -191,18 +224,20 @@ fn warn_of_exceptions(entry: &JwtEntry, findings: &mut Findings) {
     }
 }
 
-fn audience(entry: &JwtEntry, findings: &mut Findings) -> Option<Option<Vec<String>>> {
-    let list = &entry.audience.0;
-    if list == &[NONE] {
-        return Some(None);
+impl AudienceSettings {
+    fn resolve(entry: &JwtEntry, findings: &mut Findings) -> Option<Self> {
+        let list = &entry.audience.0;
+        if list == &[NONE] {
+            return Some(Self::Any);
+        }
+        if list.is_empty() || list.iter().any(|text| text.is_empty() || text == NONE) {
+            findings
+                .error(entry.audience.place, "an audience is one text or several, none empty")
+                .help("`audience: none` alone does not look at it");
+            return None;
+        }
+        Some(Self::OneOf(list.clone()))
     }
-    if list.is_empty() || list.iter().any(|text| text.is_empty() || text == NONE) {
-        findings
-            .error(entry.audience.place, "an audience is one text or several, none of them empty")
-            .help("`audience: none` alone does not look at it");
-        return None;
-    }
-    Some(Some(list.clone()))
 }
 
 impl TypSettings {
@@ -215,7 +250,7 @@ impl TypSettings {
         }
         if typ.0.is_empty() || typ.0.iter().any(|text| text.is_empty() || text == ANY) {
             findings
-                .error(typ.place, "a `typ` is one text or several, none of them empty")
+                .error(typ.place, "a `typ` is one text or several, none empty")
                 .help("`typ: any` alone does not look at it");
             return None;
         }

@@ -12,6 +12,7 @@ mod issuers;
 mod load;
 mod report;
 mod scalar;
+mod schema;
 mod secrets;
 mod settings;
 mod source;
@@ -25,10 +26,11 @@ pub use document::{
     RouteEntry, Shutdown, Timeouts, Upstream,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
-pub use issuers::{ALGORITHMS, JwtSettings, KeyLocation, TypSettings};
+pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, KeyLocation, TypSettings};
 pub use load::{Loaded, load, parse};
 pub use report::Report;
 pub use scalar::{At, Length, Place, SecretRef, Size, TextOrList};
+pub use schema::schema;
 pub use secrets::{SecretError, Secrets};
 pub use settings::{
     AccessLogSettings, AppSettings, CacheSettings, LimitSettings, RouteNumbers, Settings,

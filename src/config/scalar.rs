@@ -142,11 +142,9 @@ impl<'de> Deserialize<'de> for TextOrList {
                 Ok(TextOrList(vec![text.to_owned()]))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<TextOrList, A::Error> {
-                let mut list = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    list.push(item);
-                }
-                Ok(TextOrList(list))
+                std::iter::from_fn(|| items.next_element().transpose())
+                    .collect::<Result<_, _>>()
+                    .map(TextOrList)
             }
         }
         deserializer.deserialize_any(Either)

@@ -140,12 +140,17 @@ mod tests {
     use super::*;
 
     fn read(content: &[u8]) -> Result<Vec<u8>, String> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("it"), content).unwrap();
+        let folder = write(content);
         let secret = Secrets::new(folder.path()).read(&SecretRef::File("it".to_owned()));
         secret
             .map(|secret| secret.expose().clone())
             .map_err(|error| error.to_string().replace(&*folder.path().to_string_lossy(), "…"))
+    }
+
+    fn write(content: &[u8]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("it"), content).unwrap();
+        folder
     }
 
     #[test]
@@ -166,8 +171,8 @@ mod tests {
 
     #[test]
     fn a_secret_of_the_bound_is_read_and_one_byte_more_is_refused() {
-        assert_eq!(read(&[b'x'; 64 << 10]).unwrap().len(), 64 << 10);
-        assert_eq!(read(&[b'x'; (64 << 10) + 1]).unwrap_err(), "`…/it` is larger than 64 KiB");
+        assert_eq!(read(&vec![b'x'; 64 << 10]).unwrap().len(), 64 << 10);
+        assert_eq!(read(&vec![b'x'; (64 << 10) + 1]).unwrap_err(), "`…/it` is larger than 64 KiB");
     }
 
     #[test]

@@ -72,10 +72,15 @@ impl Source {
 mod tests {
     use super::*;
 
-    fn read(content: &[u8]) -> Result<Source, SourceError> {
+    fn write(content: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("portcullis.yaml");
         std::fs::write(&path, content).unwrap();
+        (folder, path)
+    }
+
+    fn read(content: &[u8]) -> Result<Source, SourceError> {
+        let (_folder, path) = write(content);
         Source::read(&path)
     }
 

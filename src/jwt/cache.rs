@@ -49,19 +49,7 @@ pub(super) struct Remembered {
 impl TokenCache {
     /// A cache that holds about `bytes` of memory; with 0 it remembers nothing.
     pub fn new(bytes: u64, metrics: &Metrics) -> Self {
-        let evictions = metrics.token_evictions.clone();
-        let entries = (bytes > 0).then(|| {
-            Cache::builder()
-                .max_capacity(bytes)
-                .weigher(|_, remembered: &Remembered| remembered.weight())
-                .expire_after(UntilExpired)
-                .eviction_listener(move |_, _, cause| {
-                    if cause == RemovalCause::Size {
-                        evictions.inc();
-                    }
-                })
-                .build()
-        });
+        let entries = (bytes > 0).then(|| entries(bytes, metrics.token_evictions.clone()));
         Self { entries, hits: metrics.token_hits.clone(), misses: metrics.token_misses.clone() }
     }
 
@@ -126,6 +114,20 @@ impl TokenCache {
     pub(super) fn count_miss(&self) {
         self.misses.inc();
     }
+}
+
+fn entries(bytes: u64, evictions: IntCounter) -> Cache<Digest, Remembered> {
+    let evicted = move |_: Arc<Digest>, _: Remembered, cause| {
+        if cause == RemovalCause::Size {
+            evictions.inc();
+        }
+    };
+    Cache::builder()
+        .max_capacity(bytes)
+        .weigher(|_, remembered: &Remembered| remembered.weight())
+        .expire_after(UntilExpired)
+        .eviction_listener(evicted)
+        .build()
 }
 
 impl Remembered {
@@ -213,5 +215,160 @@ fn permissions(permissions: &Permissions) -> usize {
             .iter()
             .map(|(resource, verbs)| 2 * size_of::<Vec<u8>>() + text(resource) + names(verbs))
             .sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::TokenError;
+    use super::super::algorithm::Algorithm;
+    use super::super::claims::Audience;
+    use super::super::signer::TokenSigner;
+    use super::super::testing::{
+        NOW, claims, entry, key_set, keys_of, now, plain, signer, verifier, verify, with,
+    };
+    use super::super::verifier::TokenVerifier;
+    use super::*;
+    use crate::id::CheckName;
+    use crate::secret::Secret;
+
+    const ISSUER: &str = "https://id";
+    const MEBIBYTE: u64 = 1 << 20;
+
+    fn remembered(n: usize, claims: Value) -> Remembered {
+        let Value::Object(claims) = claims else { panic!("an object") };
+        let expires_at = Timestamp::from_seconds(NOW + 3600);
+        let subject = Subject {
+            identity: format!("user-{n}"),
+            issuer: ISSUER.to_owned(),
+            claims,
+            permissions: Permissions::None,
+            expires_at,
+        };
+        let window = Window { from: Timestamp::from_millis(i64::MIN), until: expires_at };
+        Remembered::new(Arc::new(subject), window, Digest::of(b"key"), 0, now())
+    }
+
+    #[tokio::test]
+    async fn a_remembered_token_expires_to_the_millisecond() {
+        let signer = signer(Algorithm::Hs256, None);
+        let mut entry = entry(ISSUER, &[Algorithm::Hs256], keys_of(&signer));
+        entry.leeway = Duration::from_secs(2);
+        let check = verifier(vec![entry], MEBIBYTE);
+        let token = signer.sign(&plain(), &with("exp", json!(NOW + 1))).unwrap();
+        let at = async |ms: i64| {
+            let now = Timestamp::from_millis(NOW * 1000 + ms);
+            check.verify(Secret::new(&token), now).await.err()
+        };
+        assert_eq!(at(0).await, None);
+        assert_eq!(at(2999).await, None);
+        assert_eq!(at(3000).await, Some(TokenError::Expired));
+        assert_eq!(at(3001).await, Some(TokenError::Expired));
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_belongs_to_one_check_and_its_rules() {
+        let signer = signer(Algorithm::Hs256, None);
+        let metrics = Metrics::new().unwrap();
+        let cache = TokenCache::new(MEBIBYTE, &metrics);
+        let build = |name: &str, audience: &str| {
+            let mut entry = entry(ISSUER, &[Algorithm::Hs256], keys_of(&signer));
+            entry.audience = Audience::OneOf(vec![audience.to_owned()]);
+            let name = CheckName::new(name);
+            TokenVerifier::new(name, vec![entry], cache.clone(), 8192).unwrap()
+        };
+        let token = signer.sign(&plain(), &claims()).unwrap();
+        let hits = || metrics.token_hits.get();
+        assert!(verify(&build("user", "api"), &token).await.is_ok());
+        assert!(verify(&build("user", "api"), &token).await.is_ok());
+        assert_eq!(hits(), 1, "the same rules find it again, also after a reload");
+        let judged = verify(&build("user", "other"), &token).await.err();
+        assert_eq!(judged, Some(TokenError::WrongAudience));
+        assert!(verify(&build("second", "api"), &token).await.is_ok());
+        assert_eq!(hits(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_dies_with_its_key_and_with_no_other() {
+        let (old, new) =
+            (signer(Algorithm::Es256, Some("old")), signer(Algorithm::Es256, Some("new")));
+        let metrics = Metrics::new().unwrap();
+        let cache = TokenCache::new(MEBIBYTE, &metrics);
+        let build = |signers: &[&TokenSigner]| {
+            let listed = [Algorithm::Es256];
+            let entry = entry(ISSUER, &listed, key_set(signers, &listed));
+            TokenVerifier::new(CheckName::new("user"), vec![entry], cache.clone(), 8192).unwrap()
+        };
+        let token = old.sign(&plain(), &claims()).unwrap();
+        assert!(verify(&build(&[&old]), &token).await.is_ok());
+        assert!(verify(&build(&[&new, &old]), &token).await.is_ok());
+        assert_eq!(metrics.token_hits.get(), 1);
+        let judged = verify(&build(&[&new]), &token).await.err();
+        assert_eq!(judged, Some(TokenError::UnknownKey));
+        let impostor = signer(Algorithm::Es256, Some("old"));
+        let judged = verify(&build(&[&impostor]), &token).await.err();
+        assert_eq!(judged, Some(TokenError::BadSignature));
+    }
+
+    #[tokio::test]
+    async fn only_valid_tokens_are_remembered() {
+        let signer = signer(Algorithm::Hs256, None);
+        let metrics = Metrics::new().unwrap();
+        let cache = TokenCache::new(MEBIBYTE, &metrics);
+        let entry = entry(ISSUER, &[Algorithm::Hs256], keys_of(&signer));
+        let name = CheckName::new("user");
+        let check = TokenVerifier::new(name, vec![entry], cache.clone(), 8192).unwrap();
+        let good = signer.sign(&plain(), &claims()).unwrap();
+        for n in 0..1000 {
+            let token = signer.sign(&plain(), &with("exp", json!(n))).unwrap();
+            assert!(verify(&check, &token).await.is_err());
+            assert!(verify(&check, &format!("{good}{n}")).await.is_err());
+        }
+        cache.run_pending_tasks();
+        assert_eq!(cache.len(), 0);
+        assert!(verify(&check, &good).await.is_ok());
+        cache.run_pending_tasks();
+        assert_eq!(cache.len(), 1);
+        cache.clear();
+        cache.run_pending_tasks();
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn never_holds_more_than_its_bound_and_counts_what_it_drops() {
+        let metrics = Metrics::new().unwrap();
+        let cache = TokenCache::new(MEBIBYTE, &metrics);
+        let mut fullest = 0;
+        for n in 0..20_000 {
+            let key = cache.key(&Digest::of(b"rules"), &n.to_string()).unwrap();
+            cache.remember(key, remembered(n, with("jti", json!(n))));
+            fullest = fullest.max(cache.size_bytes());
+        }
+        cache.run_pending_tasks();
+        assert!(fullest <= MEBIBYTE && cache.size_bytes() <= MEBIBYTE, "{fullest}");
+        let (kept, dropped) = (cache.len(), metrics.token_evictions.get());
+        assert!(kept > 100, "{kept}");
+        assert_eq!(kept + dropped, 20_000);
+    }
+
+    #[test]
+    fn an_entry_weighs_what_it_holds() {
+        let small = remembered(1, claims()).weight();
+        let text = remembered(1, with("x", json!("y".repeat(4000)))).weight();
+        assert!((4000..4300).contains(&(text - small)), "{text} {small}");
+        let list = remembered(1, with("x", json!(vec![0; 1000]))).weight();
+        assert!(usize::try_from(list - small).unwrap() > 1000 * size_of::<Value>());
+        let nested = remembered(1, with("x", json!(vec![json!({"a": "b"}); 100]))).weight();
+        assert!(usize::try_from(nested - small).unwrap() > 200 * size_of::<Value>());
+    }
+
+    #[test]
+    fn a_cache_of_no_bytes_remembers_nothing() {
+        let cache = TokenCache::new(0, &Metrics::new().unwrap());
+        assert_eq!(cache.key(&Digest::of(b"rules"), "token"), None);
+        cache.remember(Digest::of(b"x"), remembered(1, claims()));
+        assert!(cache.find(&Digest::of(b"x")).is_none() && cache.is_empty());
     }
 }

@@ -78,11 +78,9 @@ impl<'de> Visitor<'de> for StrictVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some((name, Strict(value))) = members.next_entry::<String, Strict>()? {
-            if map.insert(name, value).is_some() {
-                return Err(A::Error::custom("a name stands twice"));
-            }
-            if map.len() > MAX_MEMBERS {
-                return Err(A::Error::custom("too many members"));
+            let is_repeated = map.insert(name, value).is_some();
+            if is_repeated || map.len() > MAX_MEMBERS {
+                return Err(A::Error::custom("a repeated name, or too many members"));
             }
         }
         Ok(Value::Object(map))
@@ -117,7 +115,7 @@ mod tests {
             r#"{"a":-1e400}"#,
             r#"{"a":NaN}"#,
             r#"{"a":01}"#,
-            r#"{a:1}"#,
+            "{a:1}",
             r#"{"a":1,}"#,
             "{\"a\":\"\n\"}",
         ] {

@@ -67,7 +67,7 @@ pub(super) struct VerifyingKey {
 }
 
 enum Check {
-    Mac(hmac::Key),
+    Mac(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -157,7 +157,7 @@ impl VerifyingKey {
             if let Some(weakness) = weak::weakness(secret) {
                 return Err(KeyError::WeakSecret(weakness));
             }
-            Ok(Check::Mac(hmac::Key::new(mac, secret)))
+            Ok(Check::Mac(Box::new(hmac::Key::new(mac, secret))))
         })
     }
 

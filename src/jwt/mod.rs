@@ -6,12 +6,16 @@
 //! to ask (RFC 8725).
 
 mod algorithm;
+#[cfg(test)]
+mod attacks;
 mod cache;
 mod claims;
 mod compact;
 mod json;
 mod key;
 mod key_set;
+#[cfg(test)]
+mod oracle;
 mod pointer;
 mod remote;
 mod schedule;

@@ -339,7 +339,7 @@ impl RemoteKeys {
             Err(error) => {
                 tracing::warn!(
                     issuer = self.settings.label,
-                    error = &error as &(dyn std::error::Error + 'static),
+                    error = chain(&error),
                     "the key set was not refreshed"
                 );
                 let mut state = self.state();
@@ -398,13 +398,13 @@ impl RemoteKeys {
     }
 
     async fn keep(&self, body: &[u8], fetched_at: Timestamp) {
-        let Some(shelf) = &self.shelf else { return };
+        let Some(disk) = &self.shelf else { return };
         let kept = Kept {
             source: self.settings.source_text(),
             fetched_at_ms: fetched_at.millis(),
             jwks: String::from_utf8_lossy(body).into_owned(),
         };
-        if let Err(error) = shelf.write(&kept).await {
+        if let Err(error) = disk.write(&kept).await {
             let issuer = &self.settings.label;
             tracing::warn!(issuer, %error, "the key set was not kept on disk");
         }
@@ -412,12 +412,12 @@ impl RemoteKeys {
 
     /// Takes what an earlier process kept, unless it is too old or of another source.
     async fn recall(&self) {
-        let Some(shelf) = &self.shelf else { return };
+        let Some(disk) = &self.shelf else { return };
         if self.current.load().is_some() {
             return;
         }
         let issuer = &self.settings.label;
-        match shelf.read().await {
+        match disk.read().await {
             Ok(None) => {}
             Ok(Some(kept)) => {
                 let now = self.clock.now();
@@ -453,6 +453,12 @@ impl Drop for RemoteKeys {
     }
 }
 
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// What is read of an issuer's configuration (OpenID Connect Discovery 1.0 §3).
 #[derive(Deserialize)]
 struct Configuration {
@@ -461,8 +467,8 @@ struct Configuration {
 }
 
 impl Discovery {
-    async fn ask(&self, fetcher: &Fetcher) -> Result<Address, RefreshError> {
-        let fetched = fetcher.get(&self.configuration).await?;
+    async fn ask(&self, through: &Fetcher) -> Result<Address, RefreshError> {
+        let fetched = through.get(&self.configuration).await?;
         let configuration: Configuration = serde_json::from_slice(&fetched.body)
             .map_err(|_| RefreshError::Discovery("no `issuer` and `jwks_uri`"))?;
         // Exactly, or one issuer's configuration could serve for another (§4.3).
@@ -474,7 +480,7 @@ impl Discovery {
 }
 
 /// How old a set may grow, unless the operator says otherwise.
-const USUAL_MAX_STALE: Duration = Duration::from_secs(24 * 3600);
+const USUAL_MAX_STALE: Duration = Duration::from_hours(24);
 /// How long a request waits for a fetch.
 const USUAL_PATIENCE: Duration = Duration::from_secs(2);
 /// How long no unknown key id causes another fetch.
@@ -489,3 +495,287 @@ const MAX_ABSENT: u64 = 1024;
 const ABSENT_FOR: Duration = Duration::from_secs(30);
 /// How often ages are written into the metrics.
 const OBSERVE_EVERY: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::task::JoinSet;
+
+    use super::super::signer::TokenSigner;
+    use super::super::testing::{Answer, FakeIssuer, jwks, now, signer};
+    use super::*;
+
+    const LISTED: [Algorithm; 1] = [Algorithm::Es256];
+    const KEY: Algorithm = Algorithm::Es256;
+
+    /// Keys whose loop runs until this is dropped, on a clock that stands still unless moved.
+    struct World {
+        keys: Arc<RemoteKeys>,
+        clock: Clock,
+        metrics: Metrics,
+        tasks: JoinSet<()>,
+    }
+
+    fn settings(source: RemoteSource) -> RemoteSettings {
+        let mut settings = RemoteSettings::new("issuer".to_owned(), source, LISTED.to_vec());
+        settings.patience = Duration::from_secs(20);
+        settings
+    }
+
+    fn world(settings: RemoteSettings) -> World {
+        let (clock, metrics) = (Clock::manual(now()), Metrics::new().unwrap());
+        let fetcher = Arc::new(Fetcher::new(Duration::from_secs(10), 1 << 20));
+        let keys = Arc::new(RemoteKeys::new(settings, fetcher, clock.clone(), &metrics));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&keys).run());
+        World { keys, clock, metrics, tasks }
+    }
+
+    async fn ask(keys: Arc<RemoteKeys>, kid: String, now: Timestamp) -> (bool, String) {
+        (keys.key(Some(&kid), KEY, now).await.is_ok(), kid)
+    }
+
+    fn published(signers: &[&TokenSigner]) -> Answer {
+        Answer::Body(jwks(signers), "")
+    }
+
+    impl World {
+        async fn key(&self, kid: &str) -> Result<(), TokenError> {
+            self.keys.key(Some(kid), KEY, self.clock.now()).await.map(|_| ())
+        }
+
+        fn refreshes(&self, result: &str) -> u64 {
+            self.metrics.jwks_refresh.with_label_values(&["issuer", result]).get()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_request_waits_for_the_keys() {
+        let a = signer(KEY, Some("a"));
+        let issuer = FakeIssuer::start(published(&[&a])).await;
+        let world = world(settings(RemoteSource::Jwks(issuer.address())));
+        assert!(!world.keys.status().is_usable);
+        assert_eq!(world.key("a").await, Ok(()));
+        let status = world.keys.status();
+        assert!(status.is_usable && status.last_error.is_none());
+        assert_eq!(status.kids, ["a"]);
+        assert_eq!(status.age, Some(Duration::ZERO));
+        assert!(status.next_fetch <= Duration::from_mins(5));
+        assert_eq!(issuer.asked(), 1);
+    }
+
+    #[tokio::test]
+    async fn without_keys_the_answer_is_that_they_are_unavailable() {
+        let issuer = FakeIssuer::start(Answer::Status(500)).await;
+        let world = world(settings(RemoteSource::Jwks(issuer.address())));
+        assert_eq!(world.key("a").await, Err(TokenError::KeysUnavailable));
+        let status = world.keys.status();
+        assert!(!status.is_usable && status.last_error.is_some());
+        // Recovery is found at the next request, once a second has passed.
+        let a = signer(KEY, Some("a"));
+        issuer.now_answers(published(&[&a]));
+        assert_eq!(world.key("a").await, Err(TokenError::KeysUnavailable));
+        world.clock.advance(Duration::from_millis(1001));
+        assert_eq!(world.key("a").await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_request_waits_no_longer_than_its_patience() {
+        let issuer = FakeIssuer::start(Answer::Silence).await;
+        let mut settings = settings(RemoteSource::Jwks(issuer.address()));
+        settings.patience = Duration::from_millis(20);
+        let world = world(settings);
+        assert_eq!(world.key("a").await, Err(TokenError::KeysUnavailable));
+    }
+
+    #[tokio::test]
+    async fn keys_nobody_fetches_are_unavailable_too() {
+        let issuer = FakeIssuer::start(Answer::Silence).await;
+        let mut settings = settings(RemoteSource::Jwks(issuer.address()));
+        settings.patience = Duration::from_millis(20);
+        let mut idle = world(settings);
+        idle.tasks.shutdown().await;
+        assert_eq!(idle.key("a").await, Err(TokenError::KeysUnavailable));
+        assert_eq!(issuer.asked(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_key_causes_one_fetch_per_cool_down() {
+        let (a, b) = (signer(KEY, Some("a")), signer(KEY, Some("b")));
+        let issuer = FakeIssuer::start(published(&[&a])).await;
+        let world = world(settings(RemoteSource::Jwks(issuer.address())));
+        assert_eq!(world.key("a").await, Ok(()));
+        issuer.now_answers(published(&[&b]));
+        for n in 0..100 {
+            let judged = world.key(&format!("unknown-{n}")).await;
+            assert_eq!(judged, Err(TokenError::UnknownKey));
+        }
+        assert_eq!(issuer.asked(), 1, "it was asked just now");
+        world.clock.advance(Duration::from_secs(10));
+        let wanted: Vec<_> = (0..50).map(|n| format!("new-{n}")).collect();
+        let mut all = JoinSet::new();
+        for kid in wanted.into_iter().chain(["b".to_owned()]) {
+            let (keys, now) = (Arc::clone(&world.keys), world.clock.now());
+            all.spawn(ask(keys, kid, now));
+        }
+        for (found, kid) in all.join_all().await {
+            assert_eq!(found, kid == "b", "{kid}");
+        }
+        assert_eq!(issuer.asked(), 2, "one fetch for all of them");
+        assert_eq!(world.key("a").await, Err(TokenError::UnknownKey), "withdrawn");
+        // What was looked for in vain is not looked for again at once.
+        world.clock.advance(Duration::from_secs(10));
+        assert_eq!(world.key("new-1").await, Err(TokenError::UnknownKey));
+        assert_eq!(issuer.asked(), 2);
+        assert_eq!(world.key("another").await, Err(TokenError::UnknownKey));
+        assert_eq!(issuer.asked(), 3);
+    }
+
+    #[tokio::test]
+    async fn the_last_good_set_serves_until_it_is_too_old() {
+        let a = signer(KEY, Some("a"));
+        let issuer = FakeIssuer::start(published(&[&a])).await;
+        let mut settings = settings(RemoteSource::Jwks(issuer.address()));
+        settings.max_stale = Duration::from_hours(1);
+        let world = world(settings);
+        assert_eq!(world.key("a").await, Ok(()));
+        let mixed = json!({"keys": [a.public_jwk(), {"kty": "oct", "k": "AAAA"}]}).to_string();
+        let twice = jwks(&[&a, &a]);
+        for (n, bad) in [
+            Answer::Status(500),
+            Answer::Status(302),
+            Answer::Body(String::new(), ""),
+            Answer::Body("<html></html>".to_owned(), ""),
+            Answer::Body(json!({"keys": []}).to_string(), ""),
+            Answer::Body(mixed, ""),
+            Answer::Body(twice, ""),
+            Answer::Body(" ".repeat((1 << 20) + 1), ""),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            issuer.now_answers(bad);
+            world.clock.advance(Duration::from_secs(10));
+            // The wish for an unknown key makes it fetch now.
+            let wish = world.key(&format!("wish-{n}")).await;
+            assert_eq!(wish, Err(TokenError::UnknownKey));
+            assert_eq!(world.refreshes("failed"), u64::try_from(n).unwrap() + 1);
+            assert_eq!(world.key("a").await, Ok(()));
+            assert!(world.keys.status().last_error.is_some());
+        }
+        world.clock.advance(Duration::from_secs(3600 - 81));
+        let fingerprint =
+            *world.keys.look_up(Some("a"), KEY, world.clock.now()).unwrap().fingerprint();
+        assert_eq!(world.keys.holds(&fingerprint, world.clock.now()), Ok(true));
+        issuer.now_answers(Answer::Status(500));
+        world.clock.advance(Duration::from_secs(1));
+        assert_eq!(world.key("a").await, Err(TokenError::KeysUnavailable));
+        let held = world.keys.holds(&fingerprint, world.clock.now());
+        assert_eq!(held, Err(TokenError::KeysUnavailable));
+        issuer.now_answers(published(&[&a]));
+        world.clock.advance(Duration::from_secs(10));
+        assert_eq!(world.key("a").await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn the_last_good_set_survives_a_restart() {
+        let a = signer(KEY, Some("a"));
+        let folder = tempfile::tempdir().unwrap();
+        let issuer = FakeIssuer::start(published(&[&a])).await;
+        let with_file = |source: RemoteSource| {
+            let mut settings = settings(source);
+            settings.file = Some(folder.path().join("issuer.json"));
+            settings.patience = Duration::from_secs(5);
+            settings
+        };
+        let first = world(with_file(RemoteSource::Jwks(issuer.address())));
+        assert_eq!(first.key("a").await, Ok(()));
+        // The file is written after the set is in force; the next answer comes after that.
+        first.clock.advance(Duration::from_secs(10));
+        assert_eq!(first.key("b").await, Err(TokenError::UnknownKey));
+        drop(first);
+
+        issuer.now_answers(Answer::Status(500));
+        let second = world(with_file(RemoteSource::Jwks(issuer.address())));
+        second.clock.advance(Duration::from_hours(1));
+        assert_eq!(second.key("a").await, Ok(()));
+        assert!(second.keys.status().age.unwrap() > Duration::from_mins(50));
+        drop(second);
+
+        // Too old, of another source, or from the future: not taken.
+        let late = world(with_file(RemoteSource::Jwks(issuer.address())));
+        late.clock.advance(Duration::from_hours(25));
+        assert_eq!(late.key("a").await, Err(TokenError::KeysUnavailable));
+        drop(late);
+        let other = FakeIssuer::start(Answer::Status(500)).await;
+        let elsewhere = world(with_file(RemoteSource::Jwks(other.address())));
+        elsewhere.clock.advance(Duration::from_hours(1));
+        assert_eq!(elsewhere.key("a").await, Err(TokenError::KeysUnavailable));
+    }
+
+    #[tokio::test]
+    async fn discovery_is_believed_only_from_the_issuer_itself() {
+        let a = signer(KEY, Some("a"));
+        let published = FakeIssuer::start(published(&[&a])).await;
+        let issuer = FakeIssuer::start(Answer::Status(404)).await;
+        let configured = |issuer: &str, jwks_uri: &str| {
+            Answer::Body(json!({"issuer": issuer, "jwks_uri": jwks_uri}).to_string(), "")
+        };
+        let keys = format!("{}/keys", published.origin);
+        let source = RemoteSource::discover(&issuer.origin, Plain::Loopback).unwrap();
+        let world = world(settings(source));
+        for wrong in [
+            Answer::Status(404),
+            Answer::Body("{}".to_owned(), ""),
+            configured("https://evil.example", &keys),
+            configured(&format!("{}/", issuer.origin), &keys),
+            configured(&issuer.origin, "http://keys.example.com/"),
+            configured(&issuer.origin, "file:///etc/passwd"),
+            configured(&issuer.origin, "keys"),
+        ] {
+            issuer.now_answers(wrong);
+            world.clock.advance(Duration::from_secs(2));
+            assert_eq!(world.key("a").await, Err(TokenError::KeysUnavailable));
+        }
+        assert_eq!(published.asked(), 0);
+        issuer.now_answers(configured(&issuer.origin, &keys));
+        world.clock.advance(Duration::from_secs(2));
+        assert_eq!(world.key("a").await, Ok(()));
+        assert_eq!(published.asked(), 1);
+    }
+
+    #[tokio::test]
+    async fn metrics_tell_keys_in_force_and_forget_those_that_are_gone() {
+        let (a, b) = (signer(KEY, Some("a")), signer(KEY, Some("b")));
+        let issuer = FakeIssuer::start(published(&[&a])).await;
+        let world = world(settings(RemoteSource::Jwks(issuer.address())));
+        assert_eq!(world.key("a").await, Ok(()));
+        let shown = || {
+            world.keys.observe();
+            let text =
+                prometheus::TextEncoder::new().encode_to_string(&world.metrics.registry.gather());
+            let text = text.unwrap();
+            ["a", "b"].map(|kid| text.contains(&format!("kid=\"{kid}\"")))
+        };
+        assert_eq!(shown(), [true, false]);
+        issuer.now_answers(published(&[&b]));
+        world.clock.advance(Duration::from_secs(10));
+        assert_eq!(world.key("b").await, Ok(()));
+        assert_eq!(shown(), [false, true]);
+        assert_eq!(world.refreshes("ok"), 2);
+    }
+
+    #[test]
+    fn an_issuer_that_is_asked_has_a_usable_address() {
+        let discover = |issuer| RemoteSource::discover(issuer, Plain::Loopback);
+        let Ok(RemoteSource::Discover(found)) = discover("https://id.example.com/tenant/") else {
+            panic!("a discovery")
+        };
+        let address = "https://id.example.com/tenant/.well-known/openid-configuration";
+        assert_eq!(found.configuration.to_string(), address);
+        assert_eq!(discover("http://id.example.com"), Err(AddressError::Plain));
+        for wrong in ["", "self", "id.example.com", "https://id.example.com/?x=1", "https://a/#b"] {
+            assert_eq!(discover(wrong), Err(AddressError::Form), "{wrong}");
+        }
+    }
+}

@@ -6,15 +6,15 @@ use crate::clock::Timestamp;
 use crate::id::Digest;
 
 /// How long a fetched set is used before the next fetch, whatever the issuer says.
-const MIN_AGE: Duration = Duration::from_secs(60);
+const MIN_AGE: Duration = Duration::from_mins(1);
 /// Likewise, at most.
-const MAX_AGE: Duration = Duration::from_secs(3600);
+const MAX_AGE: Duration = Duration::from_hours(1);
 /// Likewise, when the issuer says nothing.
-const USUAL_AGE: Duration = Duration::from_secs(300);
+const USUAL_AGE: Duration = Duration::from_mins(5);
 /// The first wait after a failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest wait after a failure.
-const LAST_RETRY: Duration = Duration::from_secs(60);
+const LAST_RETRY: Duration = Duration::from_mins(1);
 
 /// The plan of one key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +40,14 @@ impl Schedule {
         spread: Spread,
     ) -> Self {
         let age = max_age.unwrap_or(USUAL_AGE).clamp(MIN_AGE, MAX_AGE).min(longest);
-        Self { next: now.plus(age - spread.part_of(age / 5)), failures: 0 }
+        Self { next: now.plus(age.saturating_sub(spread.part_of(age / 5))), failures: 0 }
     }
 
     /// The plan after a failure: soon, then less and less often.
     pub(super) fn failed(self, now: Timestamp, spread: Spread) -> Self {
         let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(16));
         let wait = doubled.min(LAST_RETRY);
-        let next = now.plus(wait - spread.part_of(wait / 4));
+        let next = now.plus(wait.saturating_sub(spread.part_of(wait / 4)));
         Self { next, failures: self.failures.saturating_add(1) }
     }
 }
@@ -94,7 +94,7 @@ mod tests {
                 (Some(u64::MAX), 3600),
             ] {
                 let told = told.map(Duration::from_secs);
-                let plan = Schedule::succeeded(NOW, told, Duration::from_secs(86_400), spread);
+                let plan = Schedule::succeeded(NOW, told, Duration::from_hours(24), spread);
                 let age = Duration::from_secs(age);
                 assert!(wait(plan) <= age && wait(plan) >= age * 4 / 5, "{told:?} {plan:?}");
                 assert_eq!(plan.failures, 0);

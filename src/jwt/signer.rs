@@ -190,3 +190,54 @@ pub(super) const fn jose(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
         Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::SECRET;
+    use super::*;
+
+    #[test]
+    fn writes_the_header_that_it_is_told_to() {
+        let secret = Secret::new(SECRET);
+        let signer =
+            TokenSigner::from_secret(secret, Algorithm::Hs256, Some("k".to_owned())).unwrap();
+        let header = |extra: Value| {
+            let Value::Object(extra) = extra else { panic!("an object") };
+            let token = signer.sign(&extra, &json!({})).unwrap();
+            let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+            serde_json::from_slice::<Value>(&header).unwrap()
+        };
+        assert_eq!(header(json!({})), json!({"alg": "HS256", "typ": "JWT", "kid": "k"}));
+        let changed = header(json!({"typ": null, "kid": 7, "crit": ["x"]}));
+        assert_eq!(changed, json!({"alg": "HS256", "kid": 7, "crit": ["x"]}));
+    }
+
+    #[test]
+    fn shows_public_keys_and_never_secrets() {
+        let secret = Secret::new(SECRET);
+        let signer = TokenSigner::from_secret(secret, Algorithm::Hs512, None).unwrap();
+        assert_eq!(signer.public_jwk(), None);
+        for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa] {
+            let pem = TokenSigner::generate_pem(algorithm).unwrap();
+            let signer =
+                TokenSigner::from_pem(pem.expose(), algorithm, Some("k".to_owned())).unwrap();
+            let jwk = signer.public_jwk().unwrap();
+            let private = ["d", "p", "q", "dp", "dq", "qi", "k"];
+            assert!(private.iter().all(|name| jwk.get(name).is_none()), "{jwk}");
+            assert_eq!(jwk["alg"], json!(algorithm.name()));
+            assert_eq!((&jwk["kid"], &jwk["use"]), (&json!("k"), &json!("sig")));
+            assert!(!format!("{signer:?}").contains(pem.expose().lines().nth(1).unwrap()));
+        }
+    }
+
+    #[test]
+    fn keys_fit_their_algorithm() {
+        let es256 = TokenSigner::generate_pem(Algorithm::Es256).unwrap();
+        for other in [Algorithm::Es384, Algorithm::Rs256, Algorithm::EdDsa, Algorithm::Hs256] {
+            assert!(TokenSigner::from_pem(es256.expose(), other, None).is_err(), "{other}");
+        }
+        assert!(TokenSigner::from_pem("", Algorithm::Es256, None).is_err());
+        assert!(TokenSigner::generate_pem(Algorithm::Hs256).is_err());
+        assert!(TokenSigner::from_secret(Secret::new(SECRET), Algorithm::Es256, None).is_err());
+    }
+}

@@ -122,7 +122,6 @@ pub(super) struct FakeIssuer {
 }
 
 /// What the fake issuer does with a request.
-#[derive(Clone)]
 pub(super) enum Answer {
     /// Status 200 with this body and these header lines.
     Body(String, &'static str),
@@ -132,6 +131,34 @@ pub(super) enum Answer {
     Silence,
 }
 
+async fn serve(listener: TcpListener, script: Arc<Mutex<Answer>>, count: Arc<AtomicUsize>) {
+    let mut silent = Vec::new();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let mut head = vec![0; 4096];
+        let _read = stream.read(&mut head).await;
+        count.fetch_add(1, Ordering::SeqCst);
+        let text = script.lock().unwrap().wire();
+        let _written = stream.write_all(text.as_bytes()).await;
+        if text.is_empty() {
+            silent.push(stream);
+        }
+    }
+}
+
+impl Answer {
+    fn wire(&self) -> String {
+        let (status, lines, body) = match self {
+            Self::Body(body, lines) => (200, *lines, body.as_str()),
+            Self::Status(status) => (*status, "", ""),
+            Self::Silence => return String::new(),
+        };
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status} X\r\nconnection: close\r\n{lines}content-length: {length}\r\n\r\n{body}"
+        )
+    }
+}
+
 impl FakeIssuer {
     pub(super) async fn start(answer: Answer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -139,29 +166,7 @@ impl FakeIssuer {
         let (answer, asked) = (Arc::new(Mutex::new(answer)), Arc::new(AtomicUsize::new(0)));
         let mut tasks = JoinSet::new();
         let (script, count) = (Arc::clone(&answer), Arc::clone(&asked));
-        tasks.spawn(async move {
-            let mut open = Vec::new();
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut head = vec![0; 4096];
-                let _read = stream.read(&mut head).await;
-                count.fetch_add(1, Ordering::SeqCst);
-                let answer = script.lock().unwrap().clone();
-                let text = match answer {
-                    Answer::Body(body, lines) => format!(
-                        "HTTP/1.1 200 OK\r\nconnection: close\r\n{lines}content-length: {}\r\n\r\n{body}",
-                        body.len()
-                    ),
-                    Answer::Status(status) => {
-                        format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
-                    }
-                    Answer::Silence => {
-                        open.push(stream);
-                        continue;
-                    }
-                };
-                let _written = stream.write_all(text.as_bytes()).await;
-            }
-        });
+        tasks.spawn(serve(listener, script, count));
         Self { origin, answer, asked, _tasks: tasks }
     }
 

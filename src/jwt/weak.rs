@@ -2,7 +2,7 @@
 //!
 //! Not a measure of strength: a net for what stands in tutorials, and for keys made by repeating.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Fewer different bytes than this is no random secret: 32 random hexadecimal digits have at least
 /// eight different ones all but once in 20 million times.
@@ -10,8 +10,15 @@ const MIN_DIFFERENT_BYTES: usize = 8;
 
 /// Why `secret` can be guessed, if it can.
 pub(super) fn weakness(secret: &[u8]) -> Option<&'static str> {
-    if secret.iter().collect::<BTreeSet<_>>().len() < MIN_DIFFERENT_BYTES {
+    let mut counts = BTreeMap::new();
+    for byte in secret {
+        *counts.entry(byte).or_insert(0_usize) += 1;
+    }
+    if counts.len() < MIN_DIFFERENT_BYTES {
         return Some("it consists of very few different bytes");
+    }
+    if counts.values().any(|count| count * 2 > secret.len()) {
+        return Some("one byte fills more than half of it");
     }
     if repeats(secret) {
         return Some("it repeats itself");
@@ -78,6 +85,7 @@ mod tests {
         for secret in [
             "a".repeat(32),
             "ab".repeat(16),
+            format!("{:0<32}", "hunter2-pass"),
             "secret".repeat(6),
             "0123456789abcdef".repeat(2),
             "0123456789abcdef0123456789abcdef01234567".to_owned(),
