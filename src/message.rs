@@ -47,12 +47,7 @@ impl fmt::Display for RequestId {
 }
 
 /// An RFC 9457 problem document.
-pub fn problem(
-    status: StatusCode,
-    reason: &str,
-    title: &str,
-    id: &RequestId,
-) -> Response<Body> {
+pub fn problem(status: StatusCode, reason: &str, title: &str, id: &RequestId) -> Response<Body> {
     let document = json!({
         "type": format!("urn:portcullis:problem:{reason}"),
         "title": title,

@@ -24,7 +24,7 @@ use crate::route::Step as Next;
 
 /// All checks of a configuration, at the indexes that requirements use.
 #[derive(Debug)]
-pub struct Checks(pub(super) Vec<Check>);
+pub(super) struct Checks(pub(super) Vec<Check>);
 
 /// One declared check.
 #[derive(Debug)]
@@ -94,8 +94,7 @@ impl Checks {
                     });
                 }
                 Next::Ask(index) => {
-                    let (Some(check), Some(slot)) =
-                        (self.0.get(index.0), known.get_mut(index.0))
+                    let (Some(check), Some(slot)) = (self.0.get(index.0), known.get_mut(index.0))
                     else {
                         return Err(Denial::Missing(Kind::User));
                     };
@@ -214,11 +213,7 @@ impl AppGate {
         Ok(true)
     }
 
-    fn client(
-        &self,
-        inquiry: &Inquiry<'_>,
-        name: &HeaderName,
-    ) -> Result<Option<IpAddr>, Denial> {
+    fn client(&self, inquiry: &Inquiry<'_>, name: &HeaderName) -> Result<Option<IpAddr>, Denial> {
         let mut values = inquiry.headers.get_all(name).iter();
         let Some(value) = values.next() else { return Ok(None) };
         let address = value.to_str().ok().and_then(|text| text.trim().parse::<IpAddr>().ok());

@@ -67,7 +67,10 @@ pub enum Kind {
 
 /// The public reasons: a short closed list, the same in bodies, logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is described by `meaning`, from which the README's table is made")]
+#[expect(
+    missing_docs,
+    reason = "each is described by `meaning`, from which the README's table is made"
+)]
 pub enum Reason {
     MalformedRequest,
     AmbiguousCredentials,
@@ -336,12 +339,18 @@ impl Reason {
                 "Key and token are good; the route asks for a permission the caller lacks."
             }
             Self::NotFound => "No route matches; only callers who pass the checks learn it.",
-            Self::MethodNotAllowed => "The path is known, the method is not; `Allow` lists those that are.",
+            Self::MethodNotAllowed => {
+                "The path is known, the method is not; `Allow` lists those that are."
+            }
             Self::RequestTimeout => "The request body stalled.",
             Self::BodyTooLarge => "The body is larger than `limits.body` or the route's `body`.",
             Self::TargetTooLong => "The target is longer than `limits.target`.",
-            Self::HeaderTooLarge => "The header is larger than `limits.headers` or has more fields than `limits.header_count`.",
-            Self::BadGateway => "The upstream refused the connection, broke it, or answered something that is no HTTP.",
+            Self::HeaderTooLarge => {
+                "The header is larger than `limits.headers` or has more fields than `limits.header_count`."
+            }
+            Self::BadGateway => {
+                "The upstream refused the connection, broke it, or answered something that is no HTTP."
+            }
             Self::Unavailable => {
                 "Keys or the store are out of reach, so that the answer is not known: try again later."
             }

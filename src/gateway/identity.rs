@@ -125,9 +125,8 @@ impl Fact {
             Self::Claim(path) => {
                 let Some((first, rest)) = path.split_first() else { return Ok(None) };
                 let top = user.and_then(|user| user.claims.get(first));
-                let value = rest.iter().try_fold(top, |value, member| {
-                    value.map(|value| value.get(member))
-                });
+                let value =
+                    rest.iter().try_fold(top, |value, member| value.map(|value| value.get(member)));
                 value.flatten().map(write_claim).transpose().map(Option::flatten)
             }
         }
@@ -164,12 +163,17 @@ mod tests {
     use crate::principal::Subject;
 
     fn names() -> IdentityNames {
-        IdentityNames::new(&[HeaderName::from_static("x-user"), HeaderName::from_static("x-app-id")])
+        IdentityNames::new(&[
+            HeaderName::from_static("x-user"),
+            HeaderName::from_static("x-app-id"),
+        ])
     }
 
     #[test]
     fn no_spelling_of_an_identity_name_gets_through() {
-        for name in ["x-user", "X-USER", "x_user", "x.user", "XUser", "x--user", "-x-user_", "X_App.ID"] {
+        for name in
+            ["x-user", "X-USER", "x_user", "x.user", "XUser", "x--user", "-x-user_", "X_App.ID"]
+        {
             assert!(names().is_reserved(name), "{name}");
         }
         for name in ["x-users", "ax-user", "x-use", "user", "x", "", "host", "x-app"] {
@@ -193,7 +197,10 @@ mod tests {
         let claims = json!({"sub": "u1", "n": 7, "roles": ["a", "b"], "o": {"city": "Köln"},
                             "bad": "a\r\nX-User: root", "nothing": null});
         Principal {
-            app: Some(Arc::new(App { id: AppId::new("mobile"), scopes: vec!["r".into(), "w".into()] })),
+            app: Some(Arc::new(App {
+                id: AppId::new("mobile"),
+                scopes: vec!["r".into(), "w".into()],
+            })),
             user: Some(Arc::new(Subject {
                 identity: "u1".into(),
                 issuer: "https://id.test".into(),
@@ -207,7 +214,8 @@ mod tests {
     #[track_caller]
     fn tells(fact: &str, expected: Result<Option<&str>, Unwritable>) {
         let value = Fact::parse(fact).unwrap().value(&principal());
-        let text = value.map(|value| value.map(|v| String::from_utf8(v.as_bytes().to_vec()).unwrap()));
+        let text =
+            value.map(|value| value.map(|v| String::from_utf8(v.as_bytes().to_vec()).unwrap()));
         assert_eq!(text, expected.map(|value| value.map(str::to_owned)), "{fact}");
     }
 

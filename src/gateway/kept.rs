@@ -37,12 +37,7 @@ struct Tables {
 
 impl Kept {
     /// Nothing to take over yet.
-    pub fn new(
-        clock: Clock,
-        metrics: Metrics,
-        stored: Option<Arc<StoredKeys>>,
-        seed: u64,
-    ) -> Self {
+    pub fn new(clock: Clock, metrics: Metrics, stored: Option<Arc<StoredKeys>>, seed: u64) -> Self {
         let fetcher = Arc::new(Fetcher::new(FETCH_DEADLINE, LARGEST_KEY_SET));
         Self { clock, metrics, stored, fetcher, seed, tables: Mutex::default() }
     }

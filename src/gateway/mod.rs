@@ -25,11 +25,11 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 
 pub use build::Built;
-pub use kept::Kept;
 use checks::{Checks, Established, Presented};
 pub use decision::{Decision, Pass};
 pub use denial::{Denial, Kind, Reason};
 pub use identity::{Fact, ForwardRule, IdentityNames};
+pub use kept::Kept;
 pub use live::Live;
 pub use route::{Access, Address, Destination, Route};
 pub use strip::Stripping;
@@ -41,6 +41,7 @@ use crate::inquiry::Inquiry;
 use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
 use crate::policy::Facts;
+use crate::policy::TermOutcome;
 use crate::route::Lookup;
 use crate::route::Params;
 use crate::route::Require;
@@ -134,22 +135,18 @@ impl Gateway {
         established: &Established,
         trail: &mut Trail,
     ) -> Result<(), Denial> {
-        if route.policy.is_empty() {
-            return Ok(());
-        }
         let client = established.client.unwrap_or(inquiry.peer.client);
         let facts = Facts {
             principal: &established.principal,
-            method: inquiry.method,
+            method: inquiry.method.as_str(),
             host: inquiry.host.name(),
             path: inquiry.path.as_str(),
-            query: inquiry.query,
             params: params.ranges(),
             address: client,
         };
         if trail.is_verbose() {
             for (term, outcome) in route.policy.explain(&facts) {
-                trail.note(Step::Allow, || format!("{term}: {outcome}"));
+                trail.note(Step::Allow, || format!("{term}: {}", in_words(&outcome)));
             }
         }
         route.policy.permit(&facts).map_err(Denial::from)
@@ -276,5 +273,13 @@ impl Gateway {
     /// Header names that only we may write.
     pub const fn reserved(&self) -> &Arc<IdentityNames> {
         &self.reserved
+    }
+}
+
+fn in_words(outcome: &TermOutcome) -> String {
+    match outcome {
+        TermOutcome::Holds => "holds".to_owned(),
+        TermOutcome::Fails => "does not hold".to_owned(),
+        TermOutcome::Broken(reason) => format!("cannot be evaluated: {reason}"),
     }
 }

@@ -59,7 +59,8 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), InquiryError> {
     };
     let tail = text.get(after_bracket..).ok_or(InquiryError::HostForm)?;
     let Some(colon) = tail.find(':') else { return Ok((text, None)) };
-    let (name, port) = text.split_at_checked(after_bracket + colon).ok_or(InquiryError::HostForm)?;
+    let (name, port) =
+        text.split_at_checked(after_bracket + colon).ok_or(InquiryError::HostForm)?;
     let digits = port.strip_prefix(':').unwrap_or(port);
     // A leading zero or sign would give one port two spellings.
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) || digits.starts_with('0') {
@@ -122,9 +123,28 @@ mod tests {
     #[test]
     fn refuses_what_is_not_one_host() {
         for text in [
-            "", ".", "a..b", ".a", "a b", "gw.test, evil.test", "gw.test:80:81", "gw.test:",
-            "gw.test:+80", "gw.test:080", "gw.test:65536", "user@gw.test", "gw.test/x", "[::1",
-            "[::1]x", "[gw]", "::1", "g%77", "a\\b", "ä.test", "gw.test:8o", "a..",
+            "",
+            ".",
+            "a..b",
+            ".a",
+            "a b",
+            "gw.test, evil.test",
+            "gw.test:80:81",
+            "gw.test:",
+            "gw.test:+80",
+            "gw.test:080",
+            "gw.test:65536",
+            "user@gw.test",
+            "gw.test/x",
+            "[::1",
+            "[::1]x",
+            "[gw]",
+            "::1",
+            "g%77",
+            "a\\b",
+            "ä.test",
+            "gw.test:8o",
+            "a..",
         ] {
             assert_eq!(Host::parse(text.as_bytes()), Err(InquiryError::HostForm), "{text}");
         }

@@ -243,10 +243,7 @@ mod tests {
     fn judges_and_sends_the_same_target() {
         assert_eq!(read(get("/a?b=/../c").header("host", "A.test")).unwrap(), "a.test /a?b=/../c");
         assert_eq!(read(get("/%61%7e?x").header("host", "a.test:80")).unwrap(), "a.test /a~?x");
-        assert_eq!(
-            read(get("http://a.test/x").header("host", "a.test")).unwrap(),
-            "a.test /x"
-        );
+        assert_eq!(read(get("http://a.test/x").header("host", "a.test")).unwrap(), "a.test /x");
     }
 
     #[test]

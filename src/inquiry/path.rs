@@ -176,7 +176,8 @@ mod tests {
         for path in ["/public/../api", "/..", "/a/..", "/./a", "/a/.", "/a/%2e%2E/b", "/%2e"] {
             refused(path, DotSegment);
         }
-        for path in ["/a%2fb", "/a%2Fb", "/a%5cb", "/a%00", "/a%0d%0aX", "/a%7F", "/a%3Bb", "/a%23"] {
+        for path in ["/a%2fb", "/a%2Fb", "/a%5cb", "/a%00", "/a%0d%0aX", "/a%7F", "/a%3Bb", "/a%23"]
+        {
             refused(path, AmbiguousEscape);
         }
         for path in ["/%252e%252e/a", "/a%252fb", "/%2561", "/a%2500"] {

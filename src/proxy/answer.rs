@@ -71,9 +71,9 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
         let piece = match &mut this.content {
-            Content::Own(body) => {
-                Pin::new(body).poll_frame(cx).map(|piece| piece.map(|frame| frame.map_err(|never| match never {})))
-            }
+            Content::Own(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|piece| piece.map(|frame| frame.map_err(|never| match never {}))),
             Content::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
         match &piece {

@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn neighbours_of_these_names_stay() {
-        for name in ["x-forward", "x-real", "forwarded-by", "x-client", "xforward", "x-request-id"] {
+        for name in ["x-forward", "x-real", "forwarded-by", "x-client", "xforward", "x-request-id"]
+        {
             assert!(!is_way(&HeaderName::from_bytes(name.as_bytes()).unwrap()), "{name}");
         }
     }

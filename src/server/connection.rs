@@ -45,7 +45,8 @@ pub(super) async fn serve(
     let mut is_last = worker.is_draining();
     let activity = Arc::new(Activity::new());
     let io = Watched { inner: TokioIo::new(stream), activity: Arc::clone(&activity) };
-    let service = service_fn(|request: Request<Incoming>| answer(&worker, &peer, &activity, request));
+    let service =
+        service_fn(|request: Request<Incoming>| answer(&worker, &peer, &activity, request));
     let mut connection = pin!(
         http1::Builder::new()
             .max_buf_size(LARGEST_HEAD)

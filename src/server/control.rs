@@ -161,8 +161,7 @@ impl Control {
             }
             _ => None,
         };
-        let kept =
-            Kept::new(self.clock.clone(), self.metrics.clone(), stored.clone(), self.seed);
+        let kept = Kept::new(self.clock.clone(), self.metrics.clone(), stored.clone(), self.seed);
         let Some(built) = Gateway::build(loaded, &settings, &kept, &mut findings) else {
             return Err(StartFailure::Findings(findings));
         };
@@ -212,9 +211,7 @@ impl Control {
 
     fn mark_success(&self) {
         self.metrics.reloads.with_label_values(&["success"]).inc();
-        let seconds = std::time::Duration::from_millis(
-            u64::try_from(self.clock.now().millis()).unwrap_or(0),
-        );
+        let seconds = Duration::from_millis(u64::try_from(self.clock.now().millis()).unwrap_or(0));
         self.metrics.reload_success.set(seconds.as_secs_f64());
     }
 }

@@ -136,8 +136,7 @@ impl Server {
             })
             .transpose()?;
         let room = Arc::new(Semaphore::new(settings.limits.connections));
-        let patience =
-            Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
+        let patience = Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
         let (announce, announced) = oneshot::channel();
         let control = Control {
             path: PathBuf::from(path),
@@ -176,16 +175,15 @@ impl Server {
             let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);
             let stop = Stop { signal: stopped.clone() };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(
-                move || {
+            let thread =
+                std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                     runtime.block_on(async move {
                         match tokio::net::TcpListener::from_std(listener) {
                             Ok(listener) => Arc::new(worker).run(listener, stop).await,
                             Err(error) => tracing::error!(%error, "a worker cannot listen"),
                         }
                     });
-                },
-            )?;
+                })?;
             threads.push(thread);
         }
         if options.writes_access_lines {

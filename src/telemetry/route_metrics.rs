@@ -90,10 +90,11 @@ impl RouteMetrics {
                 request: self.metrics.request_seconds.with_label_values(route),
                 upstream: self.metrics.upstream_seconds.with_label_values(route),
                 decision: self.metrics.decision_seconds.with_label_values(route),
-                allowed: self
-                    .metrics
-                    .decisions
-                    .with_label_values(&[self.route.as_str(), "allow", "none"]),
+                allowed: self.metrics.decisions.with_label_values(&[
+                    self.route.as_str(),
+                    "allow",
+                    "none",
+                ]),
             }
         })
     }
@@ -130,7 +131,8 @@ mod tests {
                 route.answered(&method, status, Duration::from_millis(1));
             }
         }
-        for (method, code) in [("GET", "200"), ("GET", "418"), ("_OTHER", "200"), ("_OTHER", "418")] {
+        for (method, code) in [("GET", "200"), ("GET", "418"), ("_OTHER", "200"), ("_OTHER", "418")]
+        {
             assert_eq!(metrics.requests.with_label_values(&["r", method, code]).get(), 1);
         }
     }

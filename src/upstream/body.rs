@@ -115,8 +115,7 @@ impl Streaming {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let Poll::Ready(piece) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             let patience = self.patience;
-            let alarm =
-                self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
             ready!(alarm.as_mut().poll(cx));
             return Poll::Ready(Some(Err(self.progress.fail(BodyFault::TooSlow))));
         };

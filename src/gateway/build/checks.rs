@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::AppKeySettings;
 use crate::config::At;
+use crate::config::AudienceSettings;
 use crate::config::Carrier;
 use crate::config::CheckSettings;
 use crate::config::Findings;
@@ -179,8 +180,7 @@ impl Ground<'_> {
         let query = entry.query.as_deref().map(Location::query);
         let places: Result<Vec<Location>, LocationError> =
             [authorization, header, cookie, query.clone()].into_iter().flatten().collect();
-        let places =
-            places.map_err(|error| findings.error(entry.place, error.to_string())).ok()?;
+        let places = places.map_err(|error| findings.error(entry.place, error.to_string())).ok()?;
         if !entry.keep {
             self.compiled.tokens.push(Locations::new(places.clone()));
         } else if let Some(Ok(query)) = query {
@@ -207,7 +207,10 @@ impl Ground<'_> {
         Some(IssuerSettings {
             id,
             issuer: entry.issuer.clone(),
-            audience: entry.audience.clone().map_or(Audience::Any, Audience::OneOf),
+            audience: match &entry.audience {
+                AudienceSettings::Any => Audience::Any,
+                AudienceSettings::OneOf(accepted) => Audience::OneOf(accepted.clone()),
+            },
             algorithms,
             typ: match &entry.typ {
                 TypSettings::Default => TypRule::Default,

@@ -42,11 +42,7 @@ impl Names {
 }
 
 /// The requirement under `defaults`.
-pub(super) fn default(
-    names: &Names,
-    loaded: &Loaded,
-    findings: &mut Findings,
-) -> Option<Require> {
+pub(super) fn default(names: &Names, loaded: &Loaded, findings: &mut Findings) -> Option<Require> {
     let text = loaded.document.defaults.require.as_ref()?;
     compile(names, text, findings)
 }
@@ -83,7 +79,10 @@ pub(super) fn compile(
     };
     if require.could_yield_two(|index| names.kind(index)) {
         findings
-            .error(text.place, "this requirement could accept two users or two applications at once")
+            .error(
+                text.place,
+                "this requirement could accept two users or two applications at once",
+            )
             .help("a request speaks for one user and one application: join alternatives with `or`");
         return None;
     }

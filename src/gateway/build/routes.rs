@@ -25,6 +25,8 @@ use crate::gateway::route::Destination;
 use crate::gateway::route::Route;
 use crate::id::RouteId;
 use crate::id::UpstreamName;
+use crate::policy::Expression;
+use crate::policy::PermissionRule;
 use crate::policy::Policy;
 use crate::route::Conflict;
 use crate::route::Pattern;
@@ -110,8 +112,14 @@ fn report(conflict: Conflict, written: &[&At<RouteEntry>], findings: &mut Findin
         Conflict::Tie { first, second } => {
             let (Some(first), Some(second)) = (of(first), of(second)) else { return };
             findings
-                .error(second.place, format!("`{}` and `{}` take the same requests", **second, **first))
-                .help(format!("the other one stands in line {}; make one of them more specific", first.place.line));
+                .error(
+                    second.place,
+                    format!("`{}` and `{}` take the same requests", **second, **first),
+                )
+                .help(format!(
+                    "the other one stands in line {}; make one of them more specific",
+                    first.place.line
+                ));
         }
         Conflict::Unreachable { pattern } => {
             let Some(pattern) = of(pattern) else { return };
@@ -181,7 +189,10 @@ impl Ground<'_> {
             (None, false) => {
                 if !self.has_default {
                     findings
-                        .error(place, "the route requires nothing, and `defaults` have no `require`")
+                        .error(
+                            place,
+                            "the route requires nothing, and `defaults` have no `require`",
+                        )
                         .help("write `require:`, or `public: true` if nobody is to be checked");
                 }
                 self.fallback.cloned().map(Access::Guarded)
@@ -202,7 +213,7 @@ impl Ground<'_> {
         &self,
         entry: &At<RouteEntry>,
         access: Option<&Access>,
-        _params: &[String],
+        params: &[String],
         findings: &mut Findings,
     ) -> Option<Policy> {
         let yields_user = match access {
@@ -216,11 +227,39 @@ impl Ground<'_> {
         if let Some(permission) = entry.permissions.first()
             && !yields_user
         {
-            findings.error(permission.place, "no check of this route yields a user who could have permissions");
+            findings
+                .error(
+                    permission.place,
+                    "no check of this route yields a user who could have permissions",
+                )
+                .help("`require` a `jwt` check");
             return None;
         }
-        Some(Policy::default())
+        let permissions: Option<Vec<PermissionRule>> = entry
+            .permissions
+            .iter()
+            .map(|name| {
+                PermissionRule::parse(name)
+                    .map_err(|error| findings.error(name.place, format!("`{}`: {error}", **name)))
+                    .ok()
+            })
+            .collect();
+        let allow = match &entry.allow {
+            Some(text) => Some(allow(text, params, findings)?),
+            None => None,
+        };
+        Some(Policy { permissions: permissions?, allow })
     }
+}
+
+fn allow(text: &At<String>, params: &[String], findings: &mut Findings) -> Option<Expression> {
+    let params: Vec<&str> = params.iter().map(String::as_str).collect();
+    Expression::parse(text, &params)
+        .map_err(|error| {
+            let place = requirements::within(text, error.range.start);
+            findings.error(place, format!("`allow`: {}", error.message));
+        })
+        .ok()
 }
 
 fn destination(name: &str, upstream: &UpstreamSettings, kept: &Kept) -> Destination {
