@@ -14,12 +14,12 @@ use crate::inquiry::Peer;
 /// the way here or for another request; then writes the way here.
 pub(super) fn forward_request(headers: &mut HeaderMap, peer: &Peer, host: Option<&HeaderValue>) {
     let wants_trailers = drop_hop_by_hop(headers);
-    for name in REWRITING {
-        headers.remove(name);
-    }
-    if headers.keys().any(is_way) {
-        let written: Vec<HeaderName> =
-            headers.keys().filter(|name| is_way(name)).cloned().collect();
+    if headers.keys().any(|name| is_way(name) || is_rewriting(name)) {
+        let written: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| is_way(name) || is_rewriting(name))
+            .cloned()
+            .collect();
         for name in written {
             // A trusted proxy in front knows the scheme and host that the client used.
             if !(peer.is_trusted && (name == FORWARDED_PROTO || name == FORWARDED_HOST)) {
@@ -95,6 +95,11 @@ fn is_way(name: &HeaderName) -> bool {
     }
 }
 
+fn is_rewriting(name: &HeaderName) -> bool {
+    let letters = || name.as_str().bytes().filter(u8::is_ascii_alphanumeric);
+    letters().next() == Some(b'x') && REWRITING.iter().any(|known| letters().eq(known.bytes()))
+}
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -111,14 +116,16 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// Fields with which frameworks let a request pass for one of another path or method than was judged.
-const REWRITING: [HeaderName; 6] = [
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-original-method"),
+/// Fields with which frameworks let a request pass for one of another path or method than was
+/// judged; letters only, since upstreams that make variables of names fold `-` and `_` together.
+const REWRITING: [&str; 7] = [
+    "xoriginalurl",
+    "xoriginaluri",
+    "xrewriteurl",
+    "xhttpmethodoverride",
+    "xhttpmethod",
+    "xmethodoverride",
+    "xoriginalmethod",
 ];
 
 #[cfg(test)]

@@ -1,0 +1,30 @@
+//! A whole gateway over real sockets: raw bytes in, a recording upstream out.
+//!
+//! Every test owns its gateway, its upstream, its ports and its folder, and every wait has a
+//! deadline. Nothing here uses the product's own parsers, signer or client.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failing test panics")]
+#![expect(clippy::unwrap_in_result, clippy::panic, reason = "a failing test panics")]
+#![expect(clippy::indexing_slicing, clippy::string_slice, reason = "a failing test panics")]
+#![expect(unreachable_pub, reason = "one binary: nothing is reachable from outside")]
+
+mod world;
+
+mod apps;
+mod cli;
+mod credentials;
+mod drain;
+mod faults;
+mod forwarding;
+mod framing;
+mod hosts;
+mod identity;
+mod issuers;
+mod methods;
+mod metrics;
+mod paths;
+mod recorder;
+mod refusals;
+mod reload;
+mod routes;
+mod tokens;

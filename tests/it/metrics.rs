@@ -1,0 +1,110 @@
+//! The admin port: health, readiness and metrics, and nothing of it on the public port.
+
+use crate::world::APP_KEY;
+use crate::world::Ask;
+use crate::world::Client;
+use crate::world::TOKEN;
+use crate::world::World;
+
+#[test]
+fn health_and_metrics_are_on_the_admin_port_only() {
+    let world = World::usual();
+    for target in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(world.admin(target).status(), 200, "{target}");
+        world.deny(&Ask::get(target), &[401]);
+        world.deny(&Ask::get(target).signed(), &[404]);
+    }
+    for target in ["/", "/api/x", "/public/x", "/metrics/", "/metrics/x", "/../metrics", "/admin"] {
+        assert_eq!(world.admin(target).status(), 404, "{target}");
+    }
+    for method in ["POST", "DELETE", "TRACE"] {
+        let mut client = Client::connect(world.running.admin().unwrap());
+        client.send(
+            format!("{method} /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+                .as_bytes(),
+        );
+        assert_eq!(client.answer(method).unwrap().status(), 405, "{method}");
+    }
+    assert_eq!(world.upstream.look(crate::world::Record::heads), 6, "only the controls");
+}
+
+#[test]
+fn decisions_are_counted_by_route_and_reason() {
+    let world = World::usual();
+    for _ in 0..3 {
+        world.pass(&Ask::get("/api/x").signed());
+    }
+    world.answer(&Ask::get("/api/x"));
+    world.answer(&Ask::get("/api/x").keyed().bearing("x"));
+    world.answer(&Ask::get("/api/admin/x").signed());
+    let page = world.admin("/metrics").text();
+    let sum = |name: &str, parts: &[&str]| -> f64 {
+        let fits =
+            |line: &&str| line.starts_with(name) && parts.iter().all(|part| line.contains(part));
+        page.lines()
+            .filter(fits)
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    };
+    let requests = "portcullis_http_requests_total{";
+    assert!((sum(requests, &["code=\"200\"", "method=\"GET\""]) - 3.0).abs() < 0.1, "{page}");
+    assert!((sum(requests, &["code=\"401\""]) - 2.0).abs() < 0.1);
+    assert!((sum(requests, &["code=\"403\""]) - 1.0).abs() < 0.1);
+    let decisions = "portcullis_auth_decisions_total{";
+    for reason in ["missing_credentials", "invalid_token", "insufficient_permission"] {
+        assert!(sum(decisions, &[&format!("reason=\"{reason}\"")]) >= 1.0, "{reason}: {page}");
+    }
+    assert!(sum("portcullis_http_request_duration_seconds_count{", &[]) >= 6.0);
+}
+
+#[test]
+fn labels_never_hold_what_a_client_chose() {
+    let world = World::usual();
+    let canary = "canary-51c2";
+    for n in 0..50 {
+        world.answer(&Ask::get(&format!("/{canary}/{n}")));
+        world.answer(&Ask::get(&format!("/api/{canary}/{n}")).signed());
+    }
+    world.answer(&Ask::new("CANARY51C2", "/api/x").signed());
+    world.answer(&Ask::get("/api/x").keyed().bearing(canary));
+    world.answer(&Ask::get("/api/x").field("X-App-Key", canary));
+    world.answer(&Ask::get("/api/x").instead("Host", format!("{canary}.test")));
+    let page = world.admin("/metrics").text();
+    for secret in [canary, "CANARY51C2", &TOKEN, APP_KEY, "ada", "gw.test"] {
+        assert!(!page.contains(secret), "{secret} in {page}");
+    }
+    let series = page.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(series < 400, "{series} series");
+}
+
+#[test]
+fn the_page_is_in_the_form_that_prometheus_reads() {
+    let world = World::usual();
+    world.pass(&Ask::get("/api/x").signed());
+    let answer = world.admin("/metrics");
+    assert!(answer.fields.one("content-type").starts_with("text/plain"));
+    for line in answer.text().lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        assert!(series.starts_with("portcullis_") || series.starts_with("process_"), "{line}");
+    }
+}
+
+#[test]
+fn open_connections_are_counted_down_again() {
+    let world = World::usual();
+    let held: Vec<_> = (0..5)
+        .map(|_| {
+            let mut client = world.connect();
+            client.send(&Ask::get("/api/x").signed().bytes());
+            client.answer("GET").unwrap();
+            client
+        })
+        .collect();
+    assert!((world.metric("portcullis_connections") - 5.0).abs() < 0.1);
+    drop(held);
+    let deadline = std::time::Instant::now() + crate::world::DEADLINE;
+    while world.metric("portcullis_connections") > 0.1 {
+        assert!(std::time::Instant::now() < deadline, "connections leak");
+    }
+}

@@ -1,0 +1,39 @@
+//! The world around the gateway: a strict client before it, recorders behind it, issuers beside it.
+
+mod ask;
+mod client;
+mod gate;
+mod gateway;
+mod issuer;
+pub mod keys;
+pub mod oracle;
+pub mod process;
+mod upstream;
+mod wire;
+
+pub use ask::APP;
+pub use ask::APP_KEY;
+pub use ask::Ask;
+pub use ask::TOKEN;
+pub use client::Client;
+pub use client::End;
+pub use gate::Gate;
+pub use gateway::Setup;
+pub use gateway::World;
+pub use issuer::Issuer;
+pub use issuer::Manner;
+pub use upstream::Mark;
+pub use upstream::Record;
+pub use upstream::Step;
+pub use upstream::Upstream;
+pub use wire::Fault;
+pub use wire::Framing;
+pub use wire::Kind;
+pub use wire::Message;
+pub use wire::find;
+pub use wire::latin1;
+
+use std::time::Duration;
+
+/// The longest that any single wait may take; a healthy machine needs a thousandth of it.
+pub const DEADLINE: Duration = Duration::from_secs(10);
