@@ -85,11 +85,6 @@ impl RequestBody {
         self.0.is_none()
     }
 
-    /// Whether its announced length alone is more than the route allows.
-    pub(super) fn announces_too_much(&self) -> bool {
-        self.0.as_ref().is_some_and(|body| body.incoming.size_hint().lower() > body.left)
-    }
-
     pub(super) fn progress(&self) -> Option<Arc<Progress>> {
         self.0.as_ref().map(|body| Arc::clone(&body.progress))
     }

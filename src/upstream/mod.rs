@@ -79,10 +79,6 @@ impl Upstreams {
         parts: Parts,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
-        if body.announces_too_much() {
-            // Before `100 Continue` asks for it and before a connection is taken.
-            return Err(UpstreamError::RequestBody(BodyFault::TooLarge));
-        }
         let timeout = pass.route().response_timeout;
         let destination = Arc::clone(&pass.route().destination);
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
