@@ -5,10 +5,15 @@
 
 mod literals;
 mod matcher;
+mod methods;
+#[cfg(test)]
+mod model;
 mod node;
 mod params;
 mod pattern;
 mod require;
+#[cfg(test)]
+mod tests;
 
 pub use matcher::Conflict;
 pub use matcher::Lookup;

@@ -6,7 +6,7 @@
 
 use super::literals::Found as Literal;
 use super::literals::Literals;
-use super::pattern::Methods;
+use super::methods::Methods;
 use super::pattern::Pattern;
 use super::pattern::Segment;
 
@@ -249,7 +249,7 @@ fn accept_alike<'t, T>(
     found
 }
 
-impl<'t, T> Found<'t, T> {
+impl<T> Found<'_, T> {
     fn or_else(self, other: impl FnOnce() -> Self) -> Self {
         match self {
             Self::Nothing => other(),
@@ -282,33 +282,6 @@ impl<T> Leaf<T> {
             if listed.iter().any(|name| &**name == "GET") {
                 allow.push("HEAD");
             }
-        }
-    }
-}
-
-impl Methods {
-    /// How closely the list names `method`, more being closer; `None` when it does not take it.
-    pub(super) fn closeness(&self, method: &str) -> Option<u8> {
-        match self {
-            Self::Any => Some(0),
-            Self::Listed(listed) if listed.iter().any(|name| **name == *method) => Some(2),
-            Self::Listed(listed)
-                if method == "HEAD" && listed.iter().any(|name| &**name == "GET") =>
-            {
-                Some(1)
-            }
-            Self::Listed(_) => None,
-        }
-    }
-
-    /// Whether some method is named equally closely by both.
-    pub(super) fn tie(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Any, Self::Any) => true,
-            (Self::Listed(left), Self::Listed(right)) => {
-                left.iter().any(|name| right.contains(name))
-            }
-            (Self::Any, Self::Listed(_)) | (Self::Listed(_), Self::Any) => false,
         }
     }
 }

@@ -57,7 +57,7 @@ mod tests {
             Params::capture(places, path)
                 .ranges()
                 .iter()
-                .map(|range| &path[range.clone()])
+                .map(|range| path.get(range.clone()).unwrap())
                 .collect::<Vec<_>>()
         };
         assert_eq!(captured(&[0, 2]), ["a", "def"]);

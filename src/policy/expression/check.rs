@@ -138,7 +138,7 @@ impl Walk<'_> {
     /// `has(a.b)`, which only claims and what is in them need: everything else is always there, or
     /// there together with its caller.
     fn presence(&mut self, id: u64, select: &mut SelectExpr) -> Result<Kind, ExpressionError> {
-        if self.is_root(&select.operand) {
+        if is_root(&select.operand) {
             return self.refuse(id, "`has` looks into claims; a caller is asked for by `present`");
         }
         self.expect(&mut select.operand, &[Kind::Claims])?;
@@ -151,7 +151,7 @@ impl Walk<'_> {
         let field = select.field.as_str();
         if let Expr::Select(inner) = &select.operand.expr
             && inner.field == "params"
-            && self.is_root_named(&inner.operand, "request")
+            && is_named(&inner.operand, "request")
         {
             return match self.params.iter().position(|param| *param == field) {
                 Some(number) => Ok(Some((number.to_string(), Kind::Text))),
@@ -159,7 +159,7 @@ impl Walk<'_> {
             };
         }
         let Expr::Ident(root) = &select.operand.expr else { return Ok(None) };
-        if !self.is_root(&select.operand) {
+        if !is_root(&select.operand) {
             return Ok(None);
         }
         let kind = match (root.as_str(), field) {
@@ -184,7 +184,7 @@ impl Walk<'_> {
             return self.refuse(id, "`user.can` takes one name");
         };
         self.expect(argument, &[Kind::Text])?;
-        call.func_name = operators::IN.to_owned();
+        operators::IN.clone_into(&mut call.func_name);
         call.target = None;
         call.args.push(IdedExpr { id, expr: Expr::Ident(GRANTS.to_owned()) });
         Ok(Kind::Boolean)
@@ -292,14 +292,6 @@ impl Walk<'_> {
         Ok(Kind::Boolean)
     }
 
-    fn is_root(&self, node: &IdedExpr) -> bool {
-        matches!(&node.expr, Expr::Ident(name) if is_reserved(name))
-    }
-
-    fn is_root_named(&self, node: &IdedExpr, root: &str) -> bool {
-        matches!(&node.expr, Expr::Ident(name) if name == root)
-    }
-
     fn refuse<T>(&self, id: u64, message: impl Into<String>) -> Result<T, ExpressionError> {
         Err(ExpressionError { message: message.into(), range: self.place(id) })
     }
@@ -336,13 +328,20 @@ impl Kind {
     }
 }
 
+fn is_root(node: &IdedExpr) -> bool {
+    matches!(&node.expr, Expr::Ident(name) if is_reserved(name))
+}
+
+fn is_named(node: &IdedExpr, root: &str) -> bool {
+    matches!(&node.expr, Expr::Ident(name) if name == root)
+}
+
 fn is_reserved(name: &str) -> bool {
     matches!(name, "user" | "app" | "request")
 }
 
 fn is_can(call: &CallExpr) -> bool {
-    let target = call.target.as_deref().map(|target| &target.expr);
-    call.func_name == "can" && matches!(target, Some(Expr::Ident(name)) if name == "user")
+    call.func_name == "can" && call.target.as_deref().is_some_and(|target| is_named(target, "user"))
 }
 
 /// The condition of an expanded `exists` or `all`: the right side of what each step computes.

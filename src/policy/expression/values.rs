@@ -153,7 +153,7 @@ fn size_of_map(map: &CelMap<'_>) -> CelInt {
 }
 
 /// Plain names as they are; resources with verbs as `resource:verb`, as `user.can` takes them.
-fn permissions<'b>(permissions: &'b Permissions) -> CowVal<'b, 'b> {
+fn permissions(permissions: &Permissions) -> CowVal<'_, '_> {
     match permissions {
         Permissions::None => CowVal::owned(CelList::default()),
         Permissions::Names(names) => texts(names.iter().map(String::as_str)),
@@ -265,8 +265,8 @@ impl fmt::Debug for Grants<'_> {
     }
 }
 
-fn text<'b>(value: &'b dyn Val) -> Result<&'b str, ExecutionError> {
-    value.downcast_ref::<CelString<'_>>().map(|text| text.inner()).ok_or_else(|| {
+fn text(value: &dyn Val) -> Result<&str, ExecutionError> {
+    value.downcast_ref::<CelString<'_>>().map(CelString::inner).ok_or_else(|| {
         let got = value.get_type().name().to_owned();
         ExecutionError::UnexpectedType { got, want: "string".to_owned() }
     })

@@ -28,13 +28,9 @@ impl Require {
     pub fn could_yield_two<R: PartialEq>(&self, role: impl Fn(CheckIndex) -> Option<R>) -> bool {
         let checks = self.checks();
         some_request(&checks, |outcomes| {
-            let mut roles: Vec<R> = Vec::new();
-            self.passes(outcomes).unwrap_or_default().into_iter().any(|check| {
-                let Some(role) = role(check) else { return false };
-                let is_second = roles.contains(&role);
-                roles.push(role);
-                is_second
-            })
+            let valid = self.passes(outcomes).unwrap_or_default();
+            let roles: Vec<R> = valid.into_iter().filter_map(&role).collect();
+            roles.iter().enumerate().any(|(at, role)| roles.iter().skip(at + 1).any(|r| r == role))
         })
     }
 
@@ -44,15 +40,14 @@ impl Require {
         let mut known = vec![None; last + 1];
         let mut valid = Vec::new();
         loop {
-            match self.next(&known) {
+            let asked = match self.next(&known) {
                 Step::Done(outcome, _) => return (outcome == Outcome::Valid).then_some(valid),
-                Step::Ask(check) => {
-                    let (_, outcome) = outcomes.iter().find(|(known, _)| *known == check)?;
-                    *known.get_mut(check.0)? = Some(*outcome);
-                    if *outcome == Outcome::Valid {
-                        valid.push(check);
-                    }
-                }
+                Step::Ask(check) => check,
+            };
+            let (_, outcome) = outcomes.iter().find(|(check, _)| *check == asked)?;
+            *known.get_mut(asked.0)? = Some(*outcome);
+            if *outcome == Outcome::Valid {
+                valid.push(asked);
             }
         }
     }
