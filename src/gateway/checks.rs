@@ -177,7 +177,7 @@ impl Check {
             let name = &self.name;
             match (outcome, self.kind()) {
                 (Ok(false), _) => format!("{name}: absent"),
-                (Err(denial), _) => format!("{name}: invalid ({denial:?})"),
+                (Err(denial), _) => format!("{name}: invalid ({denial})"),
                 (Ok(true), Kind::App) => {
                     let id = established.principal.app.as_ref().map(|app| app.id.to_string());
                     format!("{name}: valid, application {}", id.unwrap_or_default())

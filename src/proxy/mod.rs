@@ -104,8 +104,7 @@ impl Proxy {
         peer: &Peer,
         (mut record, decided): (Record, Instant),
     ) -> Response<Answer> {
-        let host = parts.headers.get(header::HOST).cloned();
-        headers::forward_request(&mut parts.headers, peer, host.as_ref());
+        prepare(&mut parts, peer);
         let route = Arc::clone(pass.route());
         match self.upstreams.send(pass, parts, body).await {
             Ok(mut response) => {
@@ -129,6 +128,13 @@ impl Proxy {
         let unmatched = metrics.is_none().then(|| Arc::clone(gateway.unmatched()));
         Record::new(self.ids.next(), parts.method.clone(), (metrics, unmatched), arrived)
     }
+}
+
+/// Takes out of a head that was let through what concerns one connection only, and writes the way
+/// here; what is left to do is the pass's to seal.
+pub fn prepare(parts: &mut Parts, peer: &Peer) {
+    let host = parts.headers.get(header::HOST).cloned();
+    headers::forward_request(&mut parts.headers, peer, host.as_ref());
 }
 
 /// A client that hung up or sent nonsense is not our failure.

@@ -7,6 +7,7 @@
 mod connection;
 mod control;
 mod listen;
+mod trial;
 mod worker;
 
 use std::net::SocketAddr;
@@ -39,6 +40,7 @@ use crate::upstream::Upstreams;
 use connection::Patience;
 use control::Control;
 pub use control::Order;
+pub use trial::{Asked, Judged, Trial};
 use worker::{Stop, Worker};
 
 /// What a gateway is started with beside its configuration.
@@ -98,6 +100,9 @@ pub struct Running {
     admin: Option<SocketAddr>,
     orders: mpsc::Sender<Order>,
     threads: Vec<JoinHandle<()>>,
+    access: AccessLog,
+    /// Ends when the access log is closed.
+    writer: Option<JoinHandle<()>>,
     metrics: Metrics,
     warnings: Report,
 }
@@ -186,18 +191,21 @@ impl Server {
                 })?;
             threads.push(thread);
         }
+        let mut writer = None;
         if options.writes_access_lines {
             let access = access.clone();
-            // Ends when the access log is closed below, or with the process.
-            std::thread::Builder::new()
+            let thread = std::thread::Builder::new()
                 .name("access".to_owned())
                 .spawn(move || access.drain_into(&mut std::io::stdout()))?;
+            writer = Some(thread);
         }
         Ok(Running {
             public,
             admin: ready.admin_address,
             orders: ordered,
             threads,
+            access,
+            writer,
             metrics,
             warnings: Report::new(source, warnings),
         })
@@ -249,6 +257,11 @@ impl Running {
     pub fn join(&mut self) {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
+        }
+        // Nobody writes lines any more: those of the last requests go out before the process ends.
+        self.access.close();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
         }
     }
 }
