@@ -5,6 +5,7 @@ use std::io::Write;
 
 use super::Exit;
 use crate::server::StartError;
+use crate::store::StoreError;
 
 /// Tells an error and chooses the exit code.
 pub(super) fn tell(error: &anyhow::Error, err: &mut dyn Write) -> Exit {
@@ -19,10 +20,16 @@ pub(super) fn tell(error: &anyhow::Error, err: &mut dyn Write) -> Exit {
             return Exit::Config;
         }
         Some(StartError::Listen(..) | StartError::Store(_)) => Exit::Unavailable,
+        None if is_of_the_store(error) => Exit::Unavailable,
         Some(_) | None => Exit::Failed,
     };
     drop(writeln!(err, "error: {error:#}"));
     exit
+}
+
+/// A store that is not there, as against one that says no.
+fn is_of_the_store(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Open { .. }))
 }
 
 fn is_of_a_reader_gone(error: &anyhow::Error) -> bool {

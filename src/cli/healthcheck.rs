@@ -25,8 +25,8 @@ use crate::server::StartError;
 /// What `portcullis healthcheck` is asked.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Exits with 0 when the gateway is ready, with 1 when it is not or does not answer. Ready means: it is
-serving and not draining, its store answers, and the keys of every issuer were loaded.
+Exits with 0 when the gateway is ready, with 1 when it is not or does not answer.
+Ready: it serves and does not drain, its store answers, every issuer's keys are there.
 
 Examples:
   portcullis healthcheck -c /etc/portcullis/portcullis.yaml

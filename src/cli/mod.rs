@@ -54,23 +54,26 @@ struct Line {
     ///
     /// error, warn, info, debug or trace, also by part of the program: `warn,portcullis::jwt=debug`.
     /// The log goes to standard error.
-    #[arg(long, global = true, value_name = "LEVEL", env = "PORTCULLIS_LOG")]
+    #[arg(long, global = true, value_name = "LEVEL", env = "PORTCULLIS_LOG", help_heading = LOG)]
     log_level: Option<String>,
     /// How log lines look [default: text on a terminal, json otherwise]
-    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, help_heading = LOG)]
     log_format: Option<LogFormat>,
     #[command(subcommand)]
     command: Command,
 }
 
+/// Above the options that every command has.
+const LOG: &str = "Log options";
+
 const FIRST_STEPS: &str = "\
 First steps:
-  portcullis demo                                       see it work, with nothing else installed
-  portcullis init --upstream http://127.0.0.1:9000      write a configuration for your own API
-  portcullis check portcullis.yaml                      say what is wrong with it
-  portcullis app create my-app -c portcullis.yaml       make an application key
-  portcullis serve -c portcullis.yaml                   run
-  portcullis explain GET /path -H 'X-App-Key: …'        say why a request is refused
+  portcullis demo                                   see it work, nothing else needed
+  portcullis init --upstream http://127.0.0.1:9000  a configuration for your own API
+  portcullis check portcullis.yaml                  what is wrong with it
+  portcullis app create my-app -c portcullis.yaml   make an application key
+  portcullis serve -c portcullis.yaml               run
+  portcullis explain GET /path -H 'X-App-Key: …'    why is this request refused?
 
 Exit codes:
   0   done

@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_distance_is_told_in_its_two_largest_units() {
-        let told = |seconds| distance(Timestamp::from_seconds(1_800_000_000 + seconds), NOW);
+        let told = |seconds: i64| distance(Timestamp::from_seconds(1_800_000_000 + seconds), NOW);
         assert_eq!(told(0), "0s ago");
         assert_eq!(told(1), "in 1s");
         assert_eq!(told(-59), "59s ago");

@@ -15,8 +15,8 @@ use crate::server::Server;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 The log goes to standard error, one access line per request to standard output.
-The configuration is read again when it changes on disk, with every file it names; a bad one is
-refused and the old one stays in force.
+The configuration is read again when it changes on disk, or a file that it names;
+a bad one is refused and the old one stays in force.
 
 Signals:
   TERM, INT  fail readiness, finish what is under way, end; a second one ends at once

@@ -70,7 +70,7 @@ pub enum StartError {
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] std::io::Error),
     /// The store cannot be opened.
-    #[error("cannot open the store")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The path of the store is none that SQLite would take.
     #[error("cannot open the store")]

@@ -22,22 +22,23 @@ use crate::server::Trial;
 
 /// What `portcullis explain` is asked.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "portcullis explain [OPTIONS] [METHOD] TARGET")]
 #[command(after_long_help = "\
-Exits with 0 when the request would be forwarded and with 1 when it would be refused. Credentials are
-shown as `[secret]`. The store of the configuration is read and remote key sets are fetched; nothing
-is written, and nothing is sent to an upstream.
+Exits with 0 when the request would be forwarded, with 1 when it would be refused.
+Credentials are shown as `[secret]`. The store is read and remote key sets are
+fetched; nothing is written, and nothing is sent to an upstream.
 
 Examples:
   portcullis explain /orders -H 'X-App-Key: pc_…' -H 'Authorization: Bearer eyJ…'
   portcullis explain DELETE /orders/7 --host api.example.com --from 192.0.2.7
-  portcullis explain /orders --at +2h -H - < headers.txt     would this still pass in two hours?
+  portcullis explain /orders --at +2h -H - < headers.txt
   portcullis explain -c portcullis.yaml -o json GET /healthz")]
 pub struct ExplainArgs {
     /// Which configuration judges.
     #[command(flatten)]
     pub config: ConfigArg,
     /// The method (GET unless written) and the target, as in the first line of a request
-    #[arg(required = true, num_args = 1..=2, value_names = ["METHOD", "TARGET"])]
+    #[arg(required = true, num_args = 1..=2, value_name = "METHOD TARGET")]
     pub request: Vec<String>,
     /// A header line; may be repeated. `-` reads lines from standard input, so that secrets stay
     /// out of the process list

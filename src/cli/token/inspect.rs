@@ -19,7 +19,8 @@ use crate::clock::Timestamp;
 /// What `portcullis token inspect` is asked.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Nothing is verified: anybody can write such a token. `portcullis token verify` says whether it is good.
+Nothing is verified: anybody can write such a token. `portcullis token verify` says
+whether it is good.
 
 Examples:
   portcullis token inspect eyJhbGciOi…

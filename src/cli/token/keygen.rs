@@ -18,8 +18,10 @@ use crate::jwt::TokenSigner;
 #[command(after_long_help = "\
 Example:
   portcullis token keygen --private test.pem --jwks keys.json
-Then, in the configuration:
-  user: { jwt: [ { issuer: https://id.test, audience: api, algorithms: [EdDSA], jwks: \"file:keys.json\" } ] }
+Then, under `checks` of the configuration:
+  user:
+    jwt:
+      - { issuer: https://id.test, audience: api, algorithms: [EdDSA], jwks: file:keys.json }
 And a token for it:
   portcullis token mint --key test.pem --iss https://id.test --aud api --sub anna")]
 pub struct KeygenArgs {

@@ -29,9 +29,9 @@ For tests: whoever holds a key that your gateway trusts can be anybody.
 Examples:
   portcullis token keygen --private test.pem --jwks keys.json
   portcullis token mint --key test.pem --iss https://id.test --aud api --sub anna
-  portcullis token mint --key test.pem --sub anna --ttl=-5m            one that has expired
-  portcullis token mint --key test.pem --sub anna --claim 'scope=orders stock' --claim admin=true
-  portcullis token mint --secret-file secret.txt --alg HS512 --claims '{\"sub\":{\"id\":7}}'")]
+  portcullis token mint --key test.pem --sub anna --ttl -5m      expired
+  portcullis token mint --key test.pem --claim 'scope=read write' --claim admin=true
+  portcullis token mint --secret-file secret.txt --claims '{\"sub\":{\"id\":7}}'")]
 pub struct MintArgs {
     /// A private key in PEM form (PKCS#8; for RSA also PKCS#1)
     #[arg(

@@ -22,8 +22,8 @@ use crate::server::Trial;
 /// What `portcullis token verify` is asked.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The token is judged as in a request: issuer, key, signature, audience, times. Where it would have to be
-carried is not looked at; `portcullis explain` judges whole requests.
+The token is judged as in a request: issuer, key, signature, audience, times.
+Where it is carried is not looked at; `portcullis explain` judges whole requests.
 Exits with 0 when a check accepts the token, otherwise with 1.
 
 Examples:
