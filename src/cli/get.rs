@@ -33,7 +33,7 @@ pub(super) fn send(
     stream.set_write_timeout(Some(patience))?;
     let mut head = format!("{request} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;

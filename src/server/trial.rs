@@ -159,8 +159,8 @@ async fn read(head: &[u8]) -> Result<Parts, StatusCode> {
         // The server's side is closed by now: this ends with what was written.
         drop(client.read_to_end(&mut answer).await);
     }
-    let parts = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-    parts.ok_or_else(|| {
+    let head = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+    head.ok_or_else(|| {
         let text = String::from_utf8_lossy(&answer);
         let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
         status.unwrap_or(StatusCode::BAD_REQUEST)

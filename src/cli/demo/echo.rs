@@ -43,13 +43,9 @@ impl Echo {
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
         let runtime = crate::cli::runtime()?;
-        let thread = std::thread::Builder::new().name("echo".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                if let Ok(listener) = TcpListener::from_std(listener) {
-                    serve(listener, stopped).await;
-                }
-            });
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("echo".to_owned())
+            .spawn(move || runtime.block_on(serve(listener, stopped)))?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -68,7 +64,8 @@ impl Drop for Echo {
     }
 }
 
-async fn serve(listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
+async fn serve(listener: std::net::TcpListener, mut stopped: oneshot::Receiver<()>) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
     let mut connections = JoinSet::new();
     loop {
         // Each may be dropped at its await: nothing is accepted or joined by halves.

@@ -10,7 +10,7 @@ use super::stage::USER;
 #[derive(Debug)]
 pub(super) struct Try {
     /// What it shows.
-    pub(super) title: String,
+    pub(super) title: &'static str,
     method: &'static str,
     path: &'static str,
     /// Its header fields.
@@ -48,82 +48,63 @@ impl Try {
 
 /// All of them, in the order in which they tell the story.
 pub(super) fn all(stage: &Stage) -> Vec<Try> {
-    let key = ("X-App-Key", stage.key.expose().as_str());
     let bearer = |token: &str| format!("Bearer {token}");
-    let (good, expired) = (bearer(stage.token.expose()), bearer(stage.expired.expose()));
-    let forged = bearer(stage.forged.expose());
+    let good = bearer(stage.token.expose());
+    let key = ("X-App-Key", stage.key.expose().as_str());
     let user = ("Authorization", good.as_str());
+    let wrong_key = ("X-App-Key", stage.wrong_key.expose().as_str());
+    let expired = bearer(stage.expired.expose());
+    let forged = bearer(stage.forged.expose());
     let told = format!("\"x-user\": \"{USER}\"");
-    let get = |title: &str, path, headers: &[(&str, &str)], status, shows: &str| Try {
-        title: title.to_owned(),
-        method: "GET",
-        path,
-        headers: headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        status,
-        shows: shows.to_owned(),
-    };
-    let orders = "/orders";
-    let delete = get(
-        "The user may not delete: known, but not permitted",
-        "/orders/7",
-        &[key, user],
-        403,
-        "insufficient_permission",
-    );
     vec![
-        get(
-            "Key and token are good: forwarded, and the API is told who calls",
-            orders,
-            &[key, user],
-            200,
-            &told,
-        ),
-        get("No key", orders, &[user], 401, "missing_credentials"),
-        get(
-            "A wrong key",
-            orders,
-            &[("X-App-Key", stage.wrong_key.expose()), user],
-            401,
-            "invalid_application_key",
-        ),
-        get("No token", orders, &[key], 401, "missing_credentials"),
-        get(
-            "A token that has expired",
-            orders,
-            &[key, ("Authorization", &expired)],
-            401,
-            "expired_token",
-        ),
-        get(
-            "A forged token: the same claims, signed by somebody else",
-            orders,
-            &[key, ("Authorization", &forged)],
-            401,
-            "invalid_token",
-        ),
-        Try { method: "DELETE", ..delete },
-        get(
-            "Somebody claims to be another user: the claim is replaced by the truth",
-            orders,
-            &[key, user, ("X-User", "admin")],
-            200,
-            &told,
-        ),
-        get("A public route: forwarded without any check", "/health", &[], 200, "\"/health\""),
-        get(
-            "An unknown path, without credentials: nothing is told about it",
-            "/nowhere",
-            &[],
-            401,
-            "missing_credentials",
-        ),
-        get("An unknown path, with credentials", "/nowhere", &[key, user], 404, "not_found"),
-        get(
-            "A path that could be read in two ways",
-            "/health/..%2forders",
-            &[key, user],
-            400,
-            "malformed_request",
-        ),
+        get("Key and token are good: forwarded, and the API is told who calls", "/orders")
+            .with(&[key, user])
+            .expects(200, &told),
+        get("No key", "/orders").with(&[user]).expects(401, "missing_credentials"),
+        get("A wrong key", "/orders")
+            .with(&[wrong_key, user])
+            .expects(401, "invalid_application_key"),
+        get("No token", "/orders").with(&[key]).expects(401, "missing_credentials"),
+        get("A token that has expired", "/orders")
+            .with(&[key, ("Authorization", &expired)])
+            .expects(401, "expired_token"),
+        get("A forged token: the same claims, signed by somebody else", "/orders")
+            .with(&[key, ("Authorization", &forged)])
+            .expects(401, "invalid_token"),
+        get("The user may not delete: known, but not permitted", "/orders/7")
+            .by("DELETE")
+            .with(&[key, user])
+            .expects(403, "insufficient_permission"),
+        get("Somebody claims to be another user: the claim is replaced by the truth", "/orders")
+            .with(&[key, user, ("X-User", "admin")])
+            .expects(200, &told),
+        get("A public route: forwarded without any check", "/health").expects(200, "\"/health\""),
+        get("An unknown path, without credentials: nothing is told about it", "/nowhere")
+            .expects(401, "missing_credentials"),
+        get("An unknown path, with credentials", "/nowhere")
+            .with(&[key, user])
+            .expects(404, "not_found"),
+        get("A path that could be read in two ways", "/health/..%2forders")
+            .with(&[key, user])
+            .expects(400, "malformed_request"),
     ]
+}
+
+fn get(title: &'static str, path: &'static str) -> Try {
+    Try { title, method: "GET", path, headers: Vec::new(), status: 200, shows: String::new() }
+}
+
+impl Try {
+    fn by(self, method: &'static str) -> Self {
+        Self { method, ..self }
+    }
+
+    fn with(self, headers: &[(&str, &str)]) -> Self {
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        Self { headers: headers.iter().map(owned).collect(), ..self }
+    }
+
+    fn expects(self, status: u16, shows: &str) -> Self {
+        Self { status, shows: shows.to_owned(), ..self }
+    }
 }

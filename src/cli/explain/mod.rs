@@ -110,8 +110,9 @@ fn head(args: &ExplainArgs, input: &mut dyn Read) -> anyhow::Result<String> {
         (None, true) => None,
     };
     let host = host.map(|host| format!("Host: {host}\r\n")).unwrap_or_default();
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-    Ok(format!("{method} {target} HTTP/1.1\r\n{host}{lines}\r\n"))
+    let end = if lines.is_empty() { "" } else { "\r\n" };
+    let lines = lines.join("\r\n");
+    Ok(format!("{method} {target} HTTP/1.1\r\n{host}{lines}{end}\r\n"))
 }
 
 /// Bytes of header lines that are read from standard input.

@@ -92,7 +92,7 @@ fn remarks(header: &Value, claims: &Value, now: Timestamp) -> Vec<String> {
             }
             Some((_, None)) => remarks.push(format!("`{name}` is not a number: refused")),
             None if name == "exp" => {
-                remarks.push("no `exp`: refused, it would never expire".into())
+                remarks.push("no `exp`: refused, it would never expire".into());
             }
             None => {}
         }

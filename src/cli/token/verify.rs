@@ -70,7 +70,7 @@ pub(super) async fn run(
     match args.output {
         Output::Json => {
             let told = answers.iter().map(|(name, answer)| as_json(name, answer));
-            writeln!(out, "{:#}", Value::from_iter(told))?;
+            writeln!(out, "{:#}", told.collect::<Value>())?;
         }
         Output::Text => {
             for (name, answer) in &answers {
