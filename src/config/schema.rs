@@ -121,9 +121,8 @@ mod tests {
         let loaded = parse(Source::new(name, text)).unwrap_or_else(|report| panic!("{report}"));
         let mut findings = Findings::new();
         let settings = Settings::resolve(&loaded, &mut findings);
-        if findings.has_errors() {
-            panic!("{}", Report::new(loaded.source, findings));
-        }
+        let has_errors = findings.has_errors();
+        assert!(!has_errors, "{}", Report::new(loaded.source, findings));
         (loaded, settings.unwrap())
     }
 
