@@ -1,1 +1,91 @@
-//! To come.
+//! HTTP messages we write ourselves: problem documents, plain texts, request ids.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use http_body_util::Full;
+use serde_json::json;
+
+/// The body of a message we write ourselves.
+pub type Body = Full<Bytes>;
+
+/// What ties an answer to its line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    series: u64,
+    number: u64,
+}
+
+/// Hands out request ids; one for each worker.
+#[derive(Debug)]
+pub struct RequestIds {
+    series: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// Ids that begin with `series`, which the caller draws at random for each worker.
+    pub const fn new(series: u64) -> Self {
+        Self { series, next: AtomicU64::new(0) }
+    }
+
+    /// The next id.
+    pub fn next(&self) -> RequestId {
+        RequestId { series: self.series, number: self.next.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:08x}", self.series, self.number)
+    }
+}
+
+/// An RFC 9457 problem document.
+pub fn problem(status: StatusCode, reason: &str, title: &str, id: &RequestId) -> Response<Body> {
+    let document = json!({
+        "type": format!("urn:portcullis:problem:{reason}"),
+        "title": title,
+        "status": status.as_u16(),
+        "reason": reason,
+        "request_id": id.to_string(),
+    });
+    let mut response = with_type(status, "application/problem+json", document.to_string());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A text of ours.
+pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    with_type(status, "text/plain; charset=utf-8", text)
+}
+
+/// A body of ours with its media type.
+pub fn with_type(
+    status: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_one_series_differ() {
+        let ids = RequestIds::new(7);
+        let (first, second) = (ids.next().to_string(), ids.next().to_string());
+        assert_eq!(first, "000000000000000700000000");
+        assert_ne!(first, second);
+    }
+}

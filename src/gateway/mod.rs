@@ -1,1 +1,289 @@
-//! To come.
+//! The decision: the only place that says yes or no.
+//!
+//! Faces ask [`Gateway::decide`] and turn the answer into their wire; nothing here forwards, and no
+//! part below knows a status.
+
+mod build;
+mod checks;
+mod decision;
+mod denial;
+mod identity;
+mod kept;
+mod live;
+mod route;
+mod strip;
+mod trail;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Method;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+
+pub use build::Built;
+use checks::{Checks, Established, Presented};
+pub use decision::{Decision, Pass};
+pub use denial::{Denial, Kind, Reason};
+pub use identity::{Fact, ForwardRule, IdentityNames};
+pub use kept::Kept;
+pub use live::Live;
+pub use route::{Access, Address, Destination, Route};
+pub use strip::Stripping;
+pub use trail::{Step, Trail};
+
+use crate::clock::Timestamp;
+use crate::inquiry::Bounds;
+use crate::inquiry::Inquiry;
+use crate::inquiry::Peer;
+use crate::inquiry::TrustedProxies;
+use crate::policy::Facts;
+use crate::policy::TermOutcome;
+use crate::route::Lookup;
+use crate::route::Params;
+use crate::route::Require;
+use crate::route::RouteTable;
+use crate::telemetry::RouteMetrics;
+
+/// A whole configuration, compiled: immutable, swapped whole.
+#[derive(Debug)]
+pub struct Gateway {
+    bounds: Bounds,
+    trusted_proxies: TrustedProxies,
+    routes: RouteTable<Arc<Route>>,
+    checks: Checks,
+    /// By which unknown paths are judged when no route encloses them; none refuses everybody.
+    fallback: Option<Require>,
+    reserved: Arc<IdentityNames>,
+    stripping: Arc<Stripping>,
+    unmatched: Arc<RouteMetrics>,
+    body_timeout: Duration,
+    access_log: AccessLogRules,
+}
+
+/// What access lines tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessLogRules {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// Whether they hold the query.
+    pub query: bool,
+}
+
+impl Gateway {
+    /// Judges one request. The order is the security of the gateway: cheap before dear, who before
+    /// what; nothing is compared before it has its canonical form, and whether a path exists is told
+    /// only to callers who passed.
+    pub async fn decide(
+        &self,
+        parts: &Parts,
+        peer: &Peer,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Decision {
+        match self.admit(parts, peer, now, trail).await {
+            Ok(pass) => Decision::Allow(pass),
+            Err(denial) => Decision::Deny(denial),
+        }
+    }
+
+    async fn admit(
+        &self,
+        parts: &Parts,
+        peer: &Peer,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Result<Pass, Denial> {
+        let inquiry = Inquiry::of_request(parts, peer, self.bounds)?;
+        trail.note(Step::Normalise, || {
+            format!("{} {} {}", inquiry.method, inquiry.host, inquiry.path.as_str())
+        });
+        // TRACE would echo the caller's credentials back (RFC 9110 §9.3.8); no route can ask for it.
+        if inquiry.method == Method::TRACE {
+            return Err(Denial::NoMethod(HeaderValue::from_static("")));
+        }
+        trail.mark(Step::Normalise);
+        let presented = Presented { inquiry: &inquiry, now };
+        let (method, host) = (inquiry.method.as_str(), inquiry.host.name());
+        let (route, params) = match self.routes.find(method, host, inquiry.path.as_str()) {
+            Lookup::Found { route, params } => (route, params),
+            Lookup::Unmatched { enclosing, allow } => {
+                return Err(self.unmatched_denial(&enclosing, &allow, &presented, trail).await);
+            }
+        };
+        trail.route = Some(Arc::clone(route));
+        trail.note(Step::Match, || format!("route `{}`", route.id));
+        trail.mark(Step::Match);
+        let established = match &route.access {
+            Access::Public => Established::default(),
+            Access::Guarded(require) => self.checks.require(require, &presented, trail).await?,
+        };
+        trail.mark(Step::Check);
+        self.permit(route, &params, &inquiry, &established, trail)?;
+        trail.mark(Step::Allow);
+        // A body that says it is too large is refused before the upstream sees a byte of it.
+        if inquiry.content_length().is_some_and(|length| length > route.body_limit) {
+            return Err(Denial::BodyTooLarge);
+        }
+        self.pass(route, &inquiry, established, parts.uri.path_and_query(), trail)
+    }
+
+    fn permit(
+        &self,
+        route: &Route,
+        params: &Params,
+        inquiry: &Inquiry<'_>,
+        established: &Established,
+        trail: &mut Trail,
+    ) -> Result<(), Denial> {
+        let client = established.client.unwrap_or(inquiry.peer.client);
+        let facts = Facts {
+            principal: &established.principal,
+            method: inquiry.method.as_str(),
+            host: inquiry.host.name(),
+            path: inquiry.path.as_str(),
+            params: params.ranges(),
+            address: client,
+        };
+        if trail.is_verbose() {
+            for (term, outcome) in route.policy.explain(&facts) {
+                trail.note(Step::Allow, || format!("{term}: {}", in_words(&outcome)));
+            }
+        }
+        route.policy.permit(&facts).map_err(Denial::from)
+    }
+
+    fn pass(
+        &self,
+        route: &Arc<Route>,
+        inquiry: &Inquiry<'_>,
+        established: Established,
+        original: Option<&PathAndQuery>,
+        trail: &mut Trail,
+    ) -> Result<Pass, Denial> {
+        let original = original.ok_or(crate::inquiry::InquiryError::TargetForm)?;
+        let stripped = inquiry.query.and_then(|query| self.stripping.apply_to_query(query));
+        let target = match &stripped {
+            None => inquiry.target(original)?,
+            Some(query) => inquiry.target_with_query(query)?,
+        };
+        let host = if inquiry.host.is_as_written() {
+            None
+        } else {
+            HeaderValue::try_from(inquiry.host.to_string()).ok()
+        };
+        let mut identity = Vec::with_capacity(route.forward.len());
+        for rule in &route.forward {
+            let value = rule
+                .fact
+                .value(&established.principal)
+                .map_err(|_unwritable| Denial::UnwritableClaim)?;
+            if let Some(value) = value {
+                trail.note(Step::Forward, || {
+                    format!("{}: {}", rule.name, String::from_utf8_lossy(value.as_bytes()))
+                });
+                identity.push((rule.name.clone(), value));
+            }
+        }
+        Ok(Pass {
+            route: Arc::clone(route),
+            principal: established.principal,
+            target,
+            host,
+            identity,
+            reserved: Arc::clone(&self.reserved),
+            stripping: Arc::clone(&self.stripping),
+            client: established.client,
+        })
+    }
+
+    /// What a caller learns about a path or method that no route takes: nothing, before the checks
+    /// of the deepest enclosing route.
+    async fn unmatched_denial(
+        &self,
+        enclosing: &[&Arc<Route>],
+        allow: &[&str],
+        presented: &Presented<'_>,
+        trail: &mut Trail,
+    ) -> Denial {
+        let access = self.access_to_unmatched(enclosing);
+        trail.note(Step::Match, || match (enclosing.first(), allow.is_empty()) {
+            (_, false) => "the path is known, the method is not".to_owned(),
+            (Some(route), true) => format!("no route; enclosed by `{}`", route.id),
+            (None, true) => "no route; judged by `defaults`".to_owned(),
+        });
+        trail.mark(Step::Match);
+        match access {
+            Some(Access::Public) => {}
+            Some(Access::Guarded(require)) => {
+                if let Err(denial) = self.checks.require(&require, presented, trail).await {
+                    return denial;
+                }
+                trail.mark(Step::Check);
+            }
+            None => return Denial::NoRoute,
+        }
+        match HeaderValue::try_from(allow.join(", ")) {
+            Ok(methods) if !allow.is_empty() => Denial::NoMethod(methods),
+            _ => Denial::NoRoute,
+        }
+    }
+
+    /// Routes at one place that disagree leave the defaults to judge.
+    fn access_to_unmatched(&self, enclosing: &[&Arc<Route>]) -> Option<Access> {
+        let fallback = || self.fallback.clone().map(Access::Guarded);
+        match enclosing {
+            [] => fallback(),
+            [first, rest @ ..] if rest.iter().all(|route| route.access == first.access) => {
+                Some(first.access.clone())
+            }
+            _ => fallback(),
+        }
+    }
+
+    /// Whose `X-Forwarded-*` is believed.
+    pub const fn trusted_proxies(&self) -> &TrustedProxies {
+        &self.trusted_proxies
+    }
+
+    /// The peer behind a trusted proxy.
+    pub fn peer_behind(&self, socket: IpAddr, headers: &HeaderMap) -> Peer {
+        Peer::behind_proxy(socket, headers, &self.trusted_proxies)
+    }
+
+    /// What access lines tell.
+    pub const fn access_log(&self) -> AccessLogRules {
+        self.access_log
+    }
+
+    /// How long the next piece of a request body may take.
+    pub const fn body_timeout(&self) -> Duration {
+        self.body_timeout
+    }
+
+    /// The counters of a route, or those of requests that no route took.
+    pub fn metrics_of<'m>(&'m self, route: Option<&'m Arc<Route>>) -> &'m RouteMetrics {
+        route.map_or(&self.unmatched, |route| &route.metrics)
+    }
+
+    /// The counters of requests that no route took.
+    pub const fn unmatched(&self) -> &Arc<RouteMetrics> {
+        &self.unmatched
+    }
+
+    /// Header names that only we may write.
+    pub const fn reserved(&self) -> &Arc<IdentityNames> {
+        &self.reserved
+    }
+}
+
+fn in_words(outcome: &TermOutcome) -> String {
+    match outcome {
+        TermOutcome::Holds => "holds".to_owned(),
+        TermOutcome::Fails => "does not hold".to_owned(),
+        TermOutcome::Broken(reason) => format!("cannot be evaluated: {reason}"),
+    }
+}

@@ -1,1 +1,150 @@
-//! To come.
+//! The face that forwards: asks for a decision, sends what was let through, answers in every case.
+
+mod answer;
+mod headers;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use http::Request;
+use http::Response;
+use http::header;
+use http::request::Parts;
+use hyper::body::Incoming;
+
+pub use answer::Answer;
+use answer::Record;
+
+use crate::clock::Clock;
+use crate::gateway::Decision;
+use crate::gateway::Denial;
+use crate::gateway::Gateway;
+use crate::gateway::Live;
+use crate::gateway::Pass;
+use crate::gateway::Trail;
+use crate::inquiry::Peer;
+use crate::message::RequestIds;
+use crate::telemetry::AccessLog;
+use crate::upstream::RequestBody;
+use crate::upstream::UpstreamError;
+use crate::upstream::Upstreams;
+
+/// What one worker needs to serve requests.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The gateway in force.
+    pub live: Arc<Live>,
+    /// This worker's connections to upstreams.
+    pub upstreams: Upstreams,
+    /// Who is asked for the time.
+    pub clock: Clock,
+    /// Where access lines go.
+    pub access: AccessLog,
+    /// This worker's request ids.
+    pub ids: RequestIds,
+}
+
+impl Proxy {
+    /// Serves one request that arrived at `arrived` on a connection from `connected`.
+    ///
+    /// There is no error: whatever happens, an answer comes back.
+    pub async fn serve(
+        &self,
+        request: Request<Incoming>,
+        connected: &Peer,
+        arrived: Instant,
+    ) -> Response<Answer> {
+        let gateway = self.live.current();
+        let (parts, body) = request.into_parts();
+        let behind = gateway
+            .trusted_proxies()
+            .contains(connected.socket)
+            .then(|| gateway.peer_behind(connected.socket, &parts.headers));
+        let peer = behind.as_ref().unwrap_or(connected);
+        let is_logged = gateway.access_log().enabled;
+        let mut trail = if is_logged { Trail::timed(arrived) } else { Trail::silent() };
+        let decision = gateway.decide(&parts, peer, self.clock.now(), &mut trail).await;
+        let decided = Instant::now();
+        let mut record = self.record(&gateway, &parts, &trail, arrived);
+        match decision {
+            Decision::Allow(pass) => {
+                pass.route().metrics.allowed(decided.duration_since(arrived));
+                let body = RequestBody::streaming(
+                    body,
+                    pass.route().body_limit,
+                    gateway.body_timeout(),
+                    pass.reserved(),
+                );
+                // The guard must not be kept while an upstream takes its time.
+                drop(gateway);
+                if is_logged {
+                    record.describe(self, &parts, peer, &trail, pass.client());
+                }
+                self.forward(pass, parts, body, peer, (record, decided)).await
+            }
+            Decision::Deny(denial) => {
+                let route = gateway.metrics_of(trail.route.as_ref());
+                route.denied(denial.reason().code(), decided.duration_since(arrived));
+                if is_logged {
+                    record.describe(self, &parts, peer, &trail, None);
+                }
+                record.deny(&denial);
+                Answer::own(denial.respond(record.id()), record)
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        pass: Pass,
+        mut parts: Parts,
+        body: RequestBody,
+        peer: &Peer,
+        (mut record, decided): (Record, Instant),
+    ) -> Response<Answer> {
+        let host = parts.headers.get(header::HOST).cloned();
+        headers::forward_request(&mut parts.headers, peer, host.as_ref());
+        let route = Arc::clone(pass.route());
+        match self.upstreams.send(pass, parts, body).await {
+            Ok(mut response) => {
+                let took = decided.elapsed();
+                route.metrics.upstream_answered(took);
+                record.upstream_answered(took);
+                headers::forward_response(response.headers_mut());
+                Answer::of_upstream(response, record)
+            }
+            Err(error) => {
+                let denial = Denial::from(&error);
+                log_failure(&error, route.destination.name.as_str());
+                record.deny(&denial);
+                Answer::own(denial.respond(record.id()), record)
+            }
+        }
+    }
+
+    fn record(&self, gateway: &Gateway, parts: &Parts, trail: &Trail, arrived: Instant) -> Record {
+        let metrics = trail.route.clone();
+        let unmatched = metrics.is_none().then(|| Arc::clone(gateway.unmatched()));
+        Record::new(self.ids.next(), parts.method.clone(), (metrics, unmatched), arrived)
+    }
+}
+
+/// A client that hung up or sent nonsense is not our failure.
+fn log_failure(error: &UpstreamError, upstream: &str) {
+    if matches!(error, UpstreamError::RequestBody(_)) {
+        tracing::debug!(upstream, %error, "the client's body failed");
+    } else {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        tracing::warn!(upstream, %error, cause, "no answer from the upstream");
+    }
+}
+
+/// A client address for the log, the one an application told before the socket's.
+fn client_of(peer: &Peer, told: Option<IpAddr>) -> IpAddr {
+    told.unwrap_or(peer.client)
+}
+
+/// How long a step took.
+type Steps = Vec<(&'static str, Duration)>;

@@ -1,1 +1,280 @@
-//! To come.
+//! Listeners, workers, reload, drain: what holds a running gateway together.
+//!
+//! Knows connections and threads, not policy. Requests run on one single-threaded runtime per core;
+//! everything that waits for a store, an issuer or a file runs on one more thread, the control runtime,
+//! so that no request waits behind it.
+
+mod connection;
+mod control;
+mod listen;
+mod worker;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config;
+use crate::config::Findings;
+use crate::config::Loaded;
+use crate::config::Report;
+use crate::config::Settings;
+use crate::gateway::Built;
+use crate::gateway::Gateway;
+use crate::gateway::Kept;
+use crate::gateway::Live;
+use crate::message::RequestIds;
+use crate::proxy::Proxy;
+use crate::store::StoreError;
+use crate::telemetry::AccessLog;
+use crate::telemetry::Metrics;
+use crate::upstream::Upstreams;
+use connection::Patience;
+use control::Control;
+pub use control::Order;
+use worker::{Stop, Worker};
+
+/// What a gateway is started with beside its configuration.
+#[derive(Debug)]
+pub struct Options {
+    /// Who is asked for the time.
+    pub clock: Clock,
+    /// Whether the configuration is read again when it changes on disk.
+    pub watches_files: bool,
+    /// Whether access lines go to standard output; otherwise nobody gets them.
+    pub writes_access_lines: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { clock: Clock::system(), watches_files: false, writes_access_lines: false }
+    }
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has errors.
+    #[error("{0}")]
+    Config(Box<Report>),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The store cannot be opened.
+    #[error("cannot open the store")]
+    Store(#[from] StoreError),
+    /// The path of the store is none that SQLite would take.
+    #[error("cannot open the store")]
+    StoreAddress(#[from] crate::store::AddressError),
+    /// A thread or runtime could not be had.
+    #[error("cannot start a thread")]
+    Thread(#[from] std::io::Error),
+    /// The metrics contradict each other.
+    #[error("cannot register the metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// The system has no randomness to give.
+    #[error("cannot draw random numbers")]
+    Random,
+    /// The control thread ended while starting.
+    #[error("the control thread ended while starting")]
+    Control,
+}
+
+/// Starts gateways.
+#[derive(Debug)]
+pub struct Server;
+
+/// A gateway that is listening; dropping it stops it at once.
+#[derive(Debug)]
+pub struct Running {
+    public: SocketAddr,
+    admin: Option<SocketAddr>,
+    orders: mpsc::Sender<Order>,
+    threads: Vec<JoinHandle<()>>,
+    metrics: Metrics,
+    warnings: Report,
+}
+
+/// What the control thread tells when everything it needs is there.
+struct Ready {
+    live: Arc<Live>,
+    admin_address: Option<SocketAddr>,
+}
+
+impl Server {
+    /// Compiles the configuration at `path`, binds, starts every thread; returns when listening.
+    pub fn start(path: &Path, options: Options) -> Result<Running, StartError> {
+        let config_error = |report| StartError::Config(Box::new(report));
+        let mut loaded = config::load(path).map_err(config_error)?;
+        let mut findings = Findings::new();
+        let Some(settings) = Settings::resolve(&loaded, &mut findings) else {
+            return Err(config_error(Report::new(loaded.source, findings)));
+        };
+        let metrics = Metrics::new()?;
+        let seed = random()?;
+        let access = AccessLog::new(&metrics);
+        let store = settings.store.clone();
+        let (ordered, orders) = mpsc::channel(MOST_ORDERS);
+        let (stop, stopped) = watch::channel(None);
+        let workers = settings.workers.unwrap_or_else(listen::cores);
+        let listeners = listen::bind(settings.listen.public, workers)
+            .map_err(|error| StartError::Listen(settings.listen.public, error))?;
+        let public = listeners.address;
+        let admin_listener = settings
+            .listen
+            .admin
+            .map(|address| {
+                std::net::TcpListener::bind(address)
+                    .map_err(|error| StartError::Listen(address, error))
+            })
+            .transpose()?;
+        let room = Arc::new(Semaphore::new(settings.limits.connections));
+        let patience = Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
+        let (announce, announced) = oneshot::channel();
+        let control = Control {
+            path: PathBuf::from(path),
+            clock: options.clock.clone(),
+            metrics: metrics.clone(),
+            seed,
+            watches_files: options.watches_files,
+            shutdown: settings.shutdown,
+            stop,
+        };
+        let mut threads = Vec::with_capacity(workers + 2);
+        let first = control::First { settings, store, findings, admin_listener };
+        let mut source = Some(loaded.source.clone());
+        let control_thread = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || control.run(&mut loaded, first, orders, announce))?;
+        threads.push(control_thread);
+        let (ready, warnings) = match announced.blocking_recv() {
+            Ok(Ok((ready, findings))) => (ready, findings),
+            Ok(Err(control::StartFailure::Findings(findings))) => {
+                let source = source.take().unwrap_or_else(|| config::Source::new(path, ""));
+                return Err(config_error(Report::new(source, findings)));
+            }
+            Ok(Err(control::StartFailure::Other(error))) => return Err(error),
+            Err(_) => return Err(StartError::Control),
+        };
+        let source = source.take().unwrap_or_else(|| config::Source::new(path, ""));
+        for (number, listener) in listeners.sockets.into_iter().enumerate() {
+            let proxy = Proxy {
+                live: Arc::clone(&ready.live),
+                upstreams: Upstreams::new(&metrics),
+                clock: options.clock.clone(),
+                access: access.clone(),
+                ids: RequestIds::new(random()?),
+            };
+            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);
+            let stop = Stop { signal: stopped.clone() };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let thread =
+                std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                    runtime.block_on(async move {
+                        match tokio::net::TcpListener::from_std(listener) {
+                            Ok(listener) => Arc::new(worker).run(listener, stop).await,
+                            Err(error) => tracing::error!(%error, "a worker cannot listen"),
+                        }
+                    });
+                })?;
+            threads.push(thread);
+        }
+        if options.writes_access_lines {
+            let access = access.clone();
+            // Ends when the access log is closed below, or with the process.
+            std::thread::Builder::new()
+                .name("access".to_owned())
+                .spawn(move || access.drain_into(&mut std::io::stdout()))?;
+        }
+        Ok(Running {
+            public,
+            admin: ready.admin_address,
+            orders: ordered,
+            threads,
+            metrics,
+            warnings: Report::new(source, warnings),
+        })
+    }
+}
+
+impl Running {
+    /// Where traffic is accepted.
+    pub const fn public(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where operators ask, when they can.
+    pub const fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// The counters of this gateway.
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What was remarked about the configuration without refusing it.
+    pub const fn warnings(&self) -> &Report {
+        &self.warnings
+    }
+
+    /// Orders from elsewhere, such as signals.
+    pub fn orders(&self) -> mpsc::Sender<Order> {
+        self.orders.clone()
+    }
+
+    /// Reads the configuration again and puts it in force, or tells why not.
+    pub fn reload(&self) -> Result<(), Report> {
+        let (reply, outcome) = oneshot::channel();
+        if self.orders.blocking_send(Order::Reload(Some(reply))).is_err() {
+            return Ok(());
+        }
+        outcome.blocking_recv().unwrap_or(Ok(()))
+    }
+
+    /// Stops as a SIGTERM would, and returns when everything has ended.
+    pub fn drain(mut self) {
+        let _ = self.orders.blocking_send(Order::Drain);
+        self.join();
+    }
+
+    /// Waits until the gateway was stopped by an order.
+    pub fn join(&mut self) {
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.orders.try_send(Order::Stop);
+        self.join();
+    }
+}
+
+/// Compiles for `check`: nothing is opened, bound or fetched.
+pub fn compile(loaded: &mut Loaded, findings: &mut Findings) -> Option<Gateway> {
+    let settings = Settings::resolve(loaded, findings)?;
+    let kept = Kept::new(Clock::system(), Metrics::new().ok()?, None, 0);
+    Gateway::build(loaded, &settings, &kept, findings).map(|built| {
+        let Built { gateway, remotes: _ } = built;
+        gateway
+    })
+}
+
+fn random() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Orders that wait at most.
+const MOST_ORDERS: usize = 16;

@@ -1,1 +1,99 @@
-//! To come.
+//! What is kept: applications, the digests of their keys, and the log of changes.
+//!
+//! Each method of [`Store`] is one atomic act; no transaction leaves this module. Every act that
+//! alters what a running gateway may have remembered appends to `changes` within the same
+//! transaction. No secret is ever kept here, only its digest; no clock is read here.
+
+mod address;
+mod app;
+mod changes;
+mod error;
+mod record;
+mod schema;
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+pub use address::{AddressError, StoreAddress};
+pub use changes::{Changes, Touched};
+pub use error::StoreError;
+pub use record::{AppName, AppRecord, FoundSecret, NewApp, NewSecret, Scope, SecretRecord, Use};
+
+/// A handle to the store; cheap to clone, all clones share two connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: SqlitePool,
+}
+
+impl Store {
+    /// Opens the store, creating it if there is none, and brings its tables up to date.
+    pub async fn open(address: &StoreAddress) -> Result<Self, StoreError> {
+        if let Some(path) = address.path() {
+            // Created by us and not by SQLite, whose files everybody may read; the write-ahead log
+            // and its index inherit the mode of the file.
+            touch(path).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        }
+        Self::connect(address).await
+    }
+
+    /// Opens the store only if it is there already, so that a mistyped path does not make an empty one.
+    pub async fn open_existing(address: &StoreAddress) -> Result<Self, StoreError> {
+        if let Some(path) = address.path() {
+            std::fs::metadata(path)
+                .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        }
+        Self::connect(address).await
+    }
+
+    async fn connect(address: &StoreAddress) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .thread_name(|n| format!("store-{n}"))
+            .disable_statement_logging();
+        let pool = SqlitePoolOptions::new()
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false);
+        let pool = match address.path() {
+            Some(path) => {
+                pool.max_connections(MAX_CONNECTIONS).connect_with(options.filename(path))
+            }
+            // Each connection to a store in memory would be a store of its own.
+            None => pool.max_connections(1).connect_with(options.in_memory(true)),
+        };
+        let store = Self { pool: pool.await? };
+        schema::migrate(&store.pool).await?;
+        Ok(store)
+    }
+
+    /// Ends all connections, once what they are doing is done.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn touch(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
+}
+
+/// One thread each: one for the look-ups, one so that a slow write does not hold them up.
+const MAX_CONNECTIONS: u32 = 2;
+/// How long an act waits for another process that is writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an act waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! From what the operator wrote to a gateway that can be put in force; every finding at once.
+//!
+//! `check` is this and nothing more; a reload is this and a swap.
+
+mod checks;
+mod requirements;
+mod routes;
+
+use std::sync::Arc;
+
+use super::AccessLogRules;
+use super::Gateway;
+use super::checks::Checks;
+use super::identity::IdentityNames;
+use super::kept::Kept;
+use super::strip::Stripping;
+use crate::config::Findings;
+use crate::config::Loaded;
+use crate::config::Settings;
+use crate::inquiry::Bounds;
+use crate::inquiry::TrustedProxies;
+use crate::jwt::RemoteKeys;
+use crate::telemetry::RouteMetrics;
+use requirements::Names;
+
+/// A gateway and what has to run beside it.
+#[derive(Debug)]
+pub struct Built {
+    /// Ready to be put in force.
+    pub gateway: Gateway,
+    /// Key sets that somebody has to keep fresh.
+    pub remotes: Vec<Arc<RemoteKeys>>,
+}
+
+impl Gateway {
+    /// Compiles a configuration; `None` when there is an error among `findings`.
+    pub fn build(
+        loaded: &mut Loaded,
+        settings: &Settings,
+        kept: &Kept,
+        findings: &mut Findings,
+    ) -> Option<Built> {
+        let compiled = checks::compile(loaded, settings, kept, findings);
+        let names = Names::new(loaded, settings);
+        let fallback = requirements::default(&names, loaded, findings);
+        let compiled_routes =
+            routes::compile(&names, fallback.as_ref(), loaded, settings, kept, findings);
+        let (compiled, routes) = (compiled?, compiled_routes?);
+        if findings.has_errors() {
+            return None;
+        }
+        let gateway = Self {
+            bounds: Bounds {
+                target: settings.limits.target,
+                headers: settings.limits.headers,
+                header_count: settings.limits.header_count,
+            },
+            trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
+            routes: routes.table,
+            checks: Checks(compiled.checks),
+            fallback,
+            reserved: Arc::new(IdentityNames::new(&routes.identity_names)),
+            stripping: Arc::new(Stripping { keys: compiled.keys, tokens: compiled.tokens }),
+            unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
+            body_timeout: settings.timeouts.body,
+            access_log: AccessLogRules {
+                enabled: settings.access_log.enabled,
+                query: settings.access_log.query,
+            },
+        };
+        Some(Built { gateway, remotes: compiled.remotes })
+    }
+}

@@ -1,0 +1,314 @@
+//! The entries of `routes`, each compiled, all put into one table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::HeaderName;
+use http::header;
+
+use super::requirements;
+use super::requirements::Names;
+use crate::config::At;
+use crate::config::Findings;
+use crate::config::Loaded;
+use crate::config::RouteEntry;
+use crate::config::RouteNumbers;
+use crate::config::Settings;
+use crate::config::UpstreamSettings;
+use crate::gateway::denial::Kind;
+use crate::gateway::identity::Fact;
+use crate::gateway::identity::ForwardRule;
+use crate::gateway::kept::Kept;
+use crate::gateway::route::Access;
+use crate::gateway::route::Address;
+use crate::gateway::route::Destination;
+use crate::gateway::route::Route;
+use crate::id::RouteId;
+use crate::id::UpstreamName;
+use crate::policy::Expression;
+use crate::policy::PermissionRule;
+use crate::policy::Policy;
+use crate::route::Conflict;
+use crate::route::Pattern;
+use crate::route::Require;
+use crate::route::RouteTable;
+use crate::telemetry::RouteMetrics;
+
+pub(super) struct Routes {
+    pub(super) table: RouteTable<Arc<Route>>,
+    pub(super) identity_names: Vec<HeaderName>,
+}
+
+/// What every route is compiled against.
+struct Ground<'g> {
+    names: &'g Names,
+    settings: &'g Settings,
+    kept: &'g Kept,
+    fallback: Option<&'g Require>,
+    /// Whether `defaults` has a `require`, be it good or bad.
+    has_default: bool,
+    forward: Vec<ForwardRule>,
+    destinations: BTreeMap<&'g str, Arc<Destination>>,
+}
+
+pub(super) fn compile(
+    names: &Names,
+    fallback: Option<&Require>,
+    loaded: &Loaded,
+    settings: &Settings,
+    kept: &Kept,
+    findings: &mut Findings,
+) -> Option<Routes> {
+    let document = &loaded.document;
+    let forward = forward_rules(document.defaults.forward.as_ref(), findings);
+    let destinations = settings
+        .upstreams
+        .iter()
+        .map(|(name, upstream)| (name.as_str(), Arc::new(destination(name, upstream, kept))))
+        .collect();
+    let has_default = document.defaults.require.is_some();
+    let ground = Ground { names, settings, kept, fallback, has_default, forward, destinations };
+    let mut compiled = Vec::with_capacity(document.routes.len());
+    let mut written = Vec::with_capacity(document.routes.len());
+    if document.routes.is_empty() {
+        let place = document.listen.public.place;
+        findings.error(place, "there is no route: nothing would ever be forwarded");
+    }
+    for entry in &document.routes {
+        let pattern = match Pattern::parse(&entry.pattern) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                let place = requirements::within(&entry.pattern, error.range.start);
+                findings
+                    .error(place, format!("`match`: {}", error.message))
+                    .help("a match is `METHODS [host]/path`, for example `GET /orders/{id}` or `* api.example.com/v1/**`");
+                None
+            }
+        };
+        if let Some(pattern) = pattern
+            && let Some(route) = ground.route(entry, &pattern, findings)
+        {
+            compiled.push((pattern, Arc::new(route)));
+            written.push(entry);
+        }
+    }
+    let identity_names =
+        compiled.iter().flat_map(|(_, route)| &route.forward).chain(&ground.forward);
+    let identity_names = identity_names.map(|rule| rule.name.clone()).collect();
+    match RouteTable::build(compiled) {
+        Ok(table) => Some(Routes { table, identity_names }),
+        Err(conflicts) => {
+            for conflict in conflicts {
+                report(conflict, &written, findings);
+            }
+            None
+        }
+    }
+}
+
+fn report(conflict: Conflict, written: &[&At<RouteEntry>], findings: &mut Findings) {
+    let of = |number: usize| written.get(number).map(|entry| &entry.pattern);
+    match conflict {
+        Conflict::Tie { first, second } => {
+            let (Some(first), Some(second)) = (of(first), of(second)) else { return };
+            findings
+                .error(
+                    second.place,
+                    format!("`{}` and `{}` take the same requests", **second, **first),
+                )
+                .help(format!(
+                    "the other one stands in line {}; make one of them more specific",
+                    first.place.line
+                ));
+        }
+        Conflict::Unreachable { pattern } => {
+            let Some(pattern) = of(pattern) else { return };
+            findings.error(
+                pattern.place,
+                format!("no request can reach `{}`: more specific routes take them all", **pattern),
+            );
+        }
+    }
+}
+
+impl Ground<'_> {
+    fn route(
+        &self,
+        entry: &At<RouteEntry>,
+        pattern: &Pattern,
+        findings: &mut Findings,
+    ) -> Option<Route> {
+        let numbers = RouteNumbers::resolve(entry, findings);
+        let access = self.access(entry, findings);
+        let destination = self.destination(&entry.to, findings);
+        let params: Vec<String> = pattern.params().map(str::to_owned).collect();
+        let policy = self.policy(entry, access.as_ref(), &params, findings);
+        let forward = match &entry.forward {
+            Some(_) => forward_rules(entry.forward.as_ref(), findings),
+            None => self.forward.clone(),
+        };
+        let id = entry.name.as_ref().map_or(pattern.text(), |name| name.value.as_str());
+        let destination = destination?;
+        let timeout = self.settings.upstreams.get(destination.name.as_str())?.timeout;
+        Some(Route {
+            id: RouteId::new(id),
+            destination,
+            access: access?,
+            policy: policy?,
+            forward,
+            params,
+            response_timeout: numbers.timeout.unwrap_or(timeout),
+            body_limit: numbers.body.unwrap_or(self.settings.limits.body),
+            metrics: RouteMetrics::new(&self.kept.metrics, id),
+        })
+    }
+
+    fn access(&self, entry: &At<RouteEntry>, findings: &mut Findings) -> Option<Access> {
+        let place = entry.pattern.place;
+        match (&entry.require, entry.public) {
+            (Some(require), true) => {
+                findings
+                    .error(require.place, "a public route requires nothing")
+                    .help("remove `public: true` or `require`");
+                None
+            }
+            (None, true) => {
+                findings.warn(place, format!("`{}` is public: nobody is checked", *entry.pattern));
+                Some(Access::Public)
+            }
+            (Some(text), false) => {
+                let require = requirements::compile(self.names, text, findings)?;
+                if self.fallback.is_some_and(|default| require.weaker_than(default)) {
+                    findings.warn(
+                        text.place,
+                        format!("`{}` requires less than `defaults` do", *entry.pattern),
+                    );
+                }
+                Some(Access::Guarded(require))
+            }
+            (None, false) => {
+                if !self.has_default {
+                    findings
+                        .error(
+                            place,
+                            "the route requires nothing, and `defaults` have no `require`",
+                        )
+                        .help("write `require:`, or `public: true` if nobody is to be checked");
+                }
+                self.fallback.cloned().map(Access::Guarded)
+            }
+        }
+    }
+
+    fn destination(&self, to: &At<String>, findings: &mut Findings) -> Option<Arc<Destination>> {
+        if !self.names.upstreams.contains(&to.value) {
+            findings
+                .error(to.place, format!("no upstream is named `{}`", **to))
+                .suggest(to, self.names.upstreams.iter().map(String::as_str));
+        }
+        self.destinations.get(to.value.as_str()).cloned()
+    }
+
+    fn policy(
+        &self,
+        entry: &At<RouteEntry>,
+        access: Option<&Access>,
+        params: &[String],
+        findings: &mut Findings,
+    ) -> Option<Policy> {
+        let yields_user = match access {
+            Some(Access::Guarded(require)) => {
+                require.checks().iter().any(|index| self.names.kind(*index) == Some(Kind::User))
+            }
+            Some(Access::Public) => false,
+            // Its own error is reported already.
+            None => true,
+        };
+        if let Some(permission) = entry.permissions.first()
+            && !yields_user
+        {
+            findings
+                .error(
+                    permission.place,
+                    "no check of this route yields a user who could have permissions",
+                )
+                .help("`require` a `jwt` check");
+            return None;
+        }
+        let permissions: Option<Vec<PermissionRule>> = entry
+            .permissions
+            .iter()
+            .map(|name| {
+                PermissionRule::parse(name)
+                    .map_err(|error| findings.error(name.place, format!("`{}`: {error}", **name)))
+                    .ok()
+            })
+            .collect();
+        let allow = match &entry.allow {
+            Some(text) => Some(allow(text, params, findings)?),
+            None => None,
+        };
+        Some(Policy { permissions: permissions?, allow })
+    }
+}
+
+fn allow(text: &At<String>, params: &[String], findings: &mut Findings) -> Option<Expression> {
+    let params: Vec<&str> = params.iter().map(String::as_str).collect();
+    Expression::parse(text, &params)
+        .map_err(|error| {
+            let place = requirements::within(text, error.range.start);
+            findings.error(place, format!("`allow`: {}", error.message));
+        })
+        .ok()
+}
+
+fn destination(name: &str, upstream: &UpstreamSettings, kept: &Kept) -> Destination {
+    let bare = upstream.address.host.trim_start_matches('[').trim_end_matches(']');
+    let address = match bare.parse() {
+        Ok(ip) => Address::Socket(std::net::SocketAddr::new(ip, upstream.address.port)),
+        Err(_) => Address::Name(upstream.address.host.clone(), upstream.address.port),
+    };
+    Destination {
+        name: UpstreamName::new(name),
+        slot: kept.slot(&address),
+        address,
+        connect_timeout: upstream.connect_timeout,
+        idle_timeout: upstream.idle_timeout,
+        idle_connections: upstream.idle_connections,
+    }
+}
+
+fn forward_rules(
+    written: Option<&BTreeMap<String, At<String>>>,
+    findings: &mut Findings,
+) -> Vec<ForwardRule> {
+    let mut rules = Vec::new();
+    for (name, fact) in written.into_iter().flatten() {
+        let header = HeaderName::from_bytes(name.as_bytes()).ok();
+        let Some(header) = header.filter(|header| !NOT_IDENTITY.contains(header)) else {
+            findings.error(fact.place, format!("`{name}` is no header that can tell who calls"));
+            continue;
+        };
+        match Fact::parse(fact) {
+            Some(fact) => rules.push(ForwardRule { name: header, fact }),
+            None => findings
+                .error(fact.place, format!("`{}` is no fact about the caller", **fact))
+                .help("write app.id, app.scopes, user.id, user.issuer, or user.CLAIM such as user.sub"),
+        }
+    }
+    rules
+}
+
+/// Names with a meaning of their own, which stripping or setting would break.
+const NOT_IDENTITY: [HeaderName; 10] = [
+    header::HOST,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::EXPECT,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+];

@@ -1,0 +1,244 @@
+//! The checks as they run: find one credential, judge it, hand one principal out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderName;
+
+use super::denial::{Denial, Kind};
+use super::trail::{Step, Trail};
+use crate::clock::Timestamp;
+use crate::credentials::AppKeys;
+use crate::credentials::Carrier;
+use crate::credentials::Found;
+use crate::credentials::KeyLocation;
+use crate::credentials::Locations;
+use crate::id::CheckName;
+use crate::inquiry::Inquiry;
+use crate::jwt::TokenVerifier;
+use crate::principal::Principal;
+use crate::route::CheckIndex;
+use crate::route::Outcome;
+use crate::route::Require;
+use crate::route::Step as Next;
+
+/// All checks of a configuration, at the indexes that requirements use.
+#[derive(Debug)]
+pub(super) struct Checks(pub(super) Vec<Check>);
+
+/// One declared check.
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) name: CheckName,
+    pub(super) gate: Gate,
+}
+
+#[derive(Debug)]
+pub(super) enum Gate {
+    App(AppGate),
+    User(UserGate),
+}
+
+/// An application key at one place.
+#[derive(Debug)]
+pub(super) struct AppGate {
+    pub(super) location: KeyLocation,
+    pub(super) keys: Arc<AppKeys>,
+    pub(super) client_address: Option<HeaderName>,
+}
+
+/// A token at any place that an entry of the check allows.
+#[derive(Debug)]
+pub(super) struct UserGate {
+    pub(super) locations: Locations,
+    /// For each entry, the places from which its tokens are taken.
+    pub(super) by_entry: Vec<Locations>,
+    pub(super) verifier: TokenVerifier,
+}
+
+/// What the checks of a request established so far.
+#[derive(Debug, Default)]
+pub(super) struct Established {
+    pub(super) principal: Principal,
+    pub(super) client: Option<IpAddr>,
+}
+
+/// A request on its way through the checks.
+pub(super) struct Presented<'r> {
+    pub(super) inquiry: &'r Inquiry<'r>,
+    pub(super) now: Timestamp,
+}
+
+/// Checks that a configuration can declare; more is a load error.
+pub(super) const MOST_CHECKS: usize = 32;
+
+impl Checks {
+    /// Runs the checks that `require` asks for, in its order, and no other.
+    pub(super) async fn require(
+        &self,
+        require: &Require,
+        presented: &Presented<'_>,
+        trail: &mut Trail,
+    ) -> Result<Established, Denial> {
+        let mut known = [None; MOST_CHECKS];
+        let mut established = Established::default();
+        let mut failure: Option<(CheckIndex, Denial)> = None;
+        loop {
+            match require.next(&known) {
+                Next::Done(Outcome::Valid, _) => return Ok(established),
+                Next::Done(Outcome::Absent | Outcome::Invalid, blamed) => {
+                    return Err(match (failure, blamed.and_then(|blamed| self.0.get(blamed.0))) {
+                        (Some((_, denial)), _) => denial,
+                        (None, Some(check)) => Denial::Missing(check.kind()),
+                        (None, None) => Denial::Missing(Kind::User),
+                    });
+                }
+                Next::Ask(index) => {
+                    let (Some(check), Some(slot)) = (self.0.get(index.0), known.get_mut(index.0))
+                    else {
+                        return Err(Denial::Missing(Kind::User));
+                    };
+                    let outcome = check.run(presented, self, require, &mut established).await;
+                    check.tell(&outcome, &established, trail);
+                    *slot = Some(match outcome {
+                        Ok(true) => Outcome::Valid,
+                        Ok(false) => Outcome::Absent,
+                        Err(denial) => {
+                            failure = Some((index, denial));
+                            Outcome::Invalid
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whether another check of the same requirement is there to judge this `Authorization`.
+    fn is_claimed_by_sibling(
+        &self,
+        asking: &CheckName,
+        require: &Require,
+        inquiry: &Inquiry<'_>,
+    ) -> bool {
+        require.checks().iter().filter_map(|index| self.0.get(index.0)).any(|sibling| {
+            sibling.name != *asking
+                && match &sibling.gate {
+                    Gate::App(app) => app.location.claim_authorization(inquiry.headers),
+                    Gate::User(user) => user.locations.claim_authorization(inquiry.headers),
+                }
+        })
+    }
+}
+
+impl Check {
+    pub(super) const fn kind(&self) -> Kind {
+        match self.gate {
+            Gate::App(_) => Kind::App,
+            Gate::User(_) => Kind::User,
+        }
+    }
+
+    /// Whether the credential is there; good when it is.
+    async fn run(
+        &self,
+        presented: &Presented<'_>,
+        siblings: &Checks,
+        require: &Require,
+        established: &mut Established,
+    ) -> Result<bool, Denial> {
+        match &self.gate {
+            Gate::App(app) => app.run(presented, established).await,
+            Gate::User(user) => {
+                let inquiry = presented.inquiry;
+                let found = user
+                    .locations
+                    .find(inquiry.headers, inquiry.query)
+                    .map_err(|error| Denial::Carried(Kind::User, error))?;
+                match found {
+                    Found::Absent => Ok(false),
+                    Found::OtherScheme => {
+                        let is_claimed =
+                            siblings.is_claimed_by_sibling(&self.name, require, inquiry);
+                        // Nobody of this route could judge it, so it cannot count as "not sent".
+                        if is_claimed { Ok(false) } else { Err(Denial::UnknownScheme) }
+                    }
+                    Found::Credential { value, carrier } => {
+                        user.run(value.expose(), carrier, presented.now, established).await
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell(&self, outcome: &Result<bool, Denial>, established: &Established, trail: &mut Trail) {
+        trail.app.clone_from(&established.principal.app);
+        trail.user.clone_from(&established.principal.user);
+        trail.note(Step::Check, || {
+            let name = &self.name;
+            match (outcome, self.kind()) {
+                (Ok(false), _) => format!("{name}: absent"),
+                (Err(denial), _) => format!("{name}: invalid ({denial:?})"),
+                (Ok(true), Kind::App) => {
+                    let id = established.principal.app.as_ref().map(|app| app.id.to_string());
+                    format!("{name}: valid, application {}", id.unwrap_or_default())
+                }
+                (Ok(true), Kind::User) => {
+                    let user = established.principal.user.as_ref();
+                    let identity = user.map(|user| user.identity.clone()).unwrap_or_default();
+                    format!("{name}: valid, user {identity}")
+                }
+            }
+        });
+    }
+}
+
+impl AppGate {
+    async fn run(
+        &self,
+        presented: &Presented<'_>,
+        established: &mut Established,
+    ) -> Result<bool, Denial> {
+        let inquiry = presented.inquiry;
+        let key = self
+            .location
+            .find(inquiry.headers, inquiry.query)
+            .map_err(|error| Denial::Carried(Kind::App, error))?;
+        let Some(key) = key else { return Ok(false) };
+        let app = self.keys.check(&key, presented.now).await.map_err(Denial::AppKey)?;
+        established.principal.app = Some(app);
+        // Only now: an address told by somebody without a key is anybody's invention.
+        if let Some(name) = &self.client_address {
+            established.client = self.client(inquiry, name)?;
+        }
+        Ok(true)
+    }
+
+    fn client(&self, inquiry: &Inquiry<'_>, name: &HeaderName) -> Result<Option<IpAddr>, Denial> {
+        let mut values = inquiry.headers.get_all(name).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        let address = value.to_str().ok().and_then(|text| text.trim().parse::<IpAddr>().ok());
+        match (address, values.next()) {
+            (Some(address), None) => Ok(Some(address.to_canonical())),
+            _ => Err(Denial::ClientAddress),
+        }
+    }
+}
+
+impl UserGate {
+    async fn run(
+        &self,
+        token: &str,
+        carrier: Carrier<'_>,
+        now: Timestamp,
+        established: &mut Established,
+    ) -> Result<bool, Denial> {
+        let token = crate::secret::Secret::new(token);
+        let verified = self.verifier.verify(token, now).await.map_err(Denial::Token)?;
+        // The place was open to some issuer of this check; it must be open to the token's own.
+        if !self.by_entry.get(verified.entry).is_some_and(|places| places.accept(carrier)) {
+            return Err(Denial::UnknownScheme);
+        }
+        established.principal.user = Some(verified.subject);
+        Ok(true)
+    }
+}

@@ -1,0 +1,85 @@
+//! The answer to an inquiry: a pass that cannot be forged, or a denial.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderName;
+use http::HeaderValue;
+use http::Uri;
+use http::header;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+
+use super::denial::Denial;
+use super::identity::IdentityNames;
+use super::route::Route;
+use super::strip::Stripping;
+use crate::principal::Principal;
+
+/// Yes or no. Not a `Result`: a refusal is an answer, and `?` must not carry it past a face.
+#[derive(Debug)]
+#[must_use]
+pub enum Decision {
+    /// The request may be forwarded, as the pass says.
+    Allow(Pass),
+    /// It may not.
+    Deny(Denial),
+}
+
+/// Leave to forward one request: built only by the decision, spent by sending.
+///
+/// It owns what was judged (the target, the host) and what was found (who calls), so that nothing
+/// else can be sent.
+#[derive(Debug)]
+#[must_use]
+pub struct Pass {
+    pub(super) route: Arc<Route>,
+    pub(super) principal: Principal,
+    pub(super) target: PathAndQuery,
+    /// Set when the host was not written in its canonical form.
+    pub(super) host: Option<HeaderValue>,
+    pub(super) identity: Vec<(HeaderName, HeaderValue)>,
+    pub(super) reserved: Arc<IdentityNames>,
+    pub(super) stripping: Arc<Stripping>,
+    /// Told by a verified application about its own client.
+    pub(super) client: Option<IpAddr>,
+}
+
+impl Pass {
+    /// The route that was matched.
+    pub const fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// Who calls.
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The address of its client that a verified application told, if any.
+    pub const fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
+    /// Header names that only we may write.
+    pub const fn reserved(&self) -> &Arc<IdentityNames> {
+        &self.reserved
+    }
+
+    /// Turns the head of the client's request into the one that was judged: canonical target and
+    /// host, credentials out, forged identity out, ours in.
+    pub fn seal(self, mut parts: Parts) -> Parts {
+        parts.uri = Uri::from(self.target);
+        parts.version = http::Version::HTTP_11;
+        if let Some(host) = self.host {
+            parts.headers.insert(header::HOST, host);
+        }
+        self.stripping.apply(&mut parts.headers);
+        // Ours come last: nothing the client wrote can remove or double them.
+        self.reserved.strip(&mut parts.headers);
+        for (name, value) in self.identity {
+            parts.headers.insert(name, value);
+        }
+        parts
+    }
+}

@@ -1,0 +1,411 @@
+//! Every refusal: its public reason, its status, its challenge, its document.
+//!
+//! The one file that gives a refusal its status. There is no wildcard arm, so a new refusal cannot
+//! be born without one.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header;
+
+use crate::credentials::AppKeyError;
+use crate::credentials::CarryError;
+use crate::inquiry::InquiryError;
+use crate::jwt::TokenError;
+use crate::message;
+use crate::message::Body;
+use crate::message::RequestId;
+use crate::policy::Forbidden;
+
+/// Why a request was not forwarded, or no answer could be fetched for it.
+#[derive(Debug)]
+pub enum Denial {
+    /// It has no canonical form.
+    Malformed(InquiryError),
+    /// A credential that the route demands was not sent.
+    Missing(Kind),
+    /// A credential was sent in a form, or more often, than it can be judged.
+    Carried(Kind, CarryError),
+    /// An application key was sent and is not good.
+    AppKey(AppKeyError),
+    /// The client address told by an application is not an address.
+    ClientAddress,
+    /// A token was sent and is not good.
+    Token(TokenError),
+    /// `Authorization` uses a scheme that no check of the route knows.
+    UnknownScheme,
+    /// The caller is known and may not.
+    Forbidden(Forbidden),
+    /// A claim that the upstream is to be told cannot be written into a header.
+    UnwritableClaim,
+    /// No route matches; told only to a caller who passed the enclosing route's checks.
+    NoRoute,
+    /// The path is known, the method is not; the value is for `Allow`.
+    NoMethod(HeaderValue),
+    /// The request body is larger than the route allows.
+    BodyTooLarge,
+    /// The next piece of the request body did not come in time.
+    BodyTimeout,
+    /// The request body broke off or its framing is wrong.
+    BodyBroken,
+    /// The upstream cannot be reached or its answer is no HTTP.
+    BadGateway,
+    /// The upstream did not answer in time.
+    GatewayTimeout,
+}
+
+/// Which of the two credentials a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The application key.
+    App,
+    /// The user's token.
+    User,
+}
+
+/// The public reasons: a short closed list, the same in bodies, logs and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "each is described by `meaning`, from which the README's table is made"
+)]
+pub enum Reason {
+    MalformedRequest,
+    AmbiguousCredentials,
+    MissingCredentials,
+    InvalidApplicationKey,
+    InvalidToken,
+    ExpiredToken,
+    InsufficientPermission,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    BodyTooLarge,
+    TargetTooLong,
+    HeaderTooLarge,
+    BadGateway,
+    Unavailable,
+    GatewayTimeout,
+}
+
+impl Denial {
+    /// The public reason; why exactly goes to the log and no further.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Malformed(error) => match error {
+                InquiryError::TargetTooLong => Reason::TargetTooLong,
+                InquiryError::HeadersTooLarge => Reason::HeaderTooLarge,
+                InquiryError::Version
+                | InquiryError::TargetForm
+                | InquiryError::UserInfo
+                | InquiryError::HostCount
+                | InquiryError::HostForm
+                | InquiryError::RawByte
+                | InquiryError::BrokenEscape
+                | InquiryError::AmbiguousEscape
+                | InquiryError::DoubleEscape
+                | InquiryError::NotUtf8
+                | InquiryError::DotSegment
+                | InquiryError::EmptySegment
+                | InquiryError::PathParameter
+                | InquiryError::TooDeep
+                | InquiryError::ContentLength
+                | InquiryError::TransferEncoding => Reason::MalformedRequest,
+            },
+            Self::ClientAddress | Self::BodyBroken => Reason::MalformedRequest,
+            Self::Missing(_) => Reason::MissingCredentials,
+            Self::Carried(kind, error) => match (error, kind) {
+                (CarryError::Repeated, _) => Reason::AmbiguousCredentials,
+                (CarryError::Malformed, Kind::App) => Reason::InvalidApplicationKey,
+                (CarryError::Malformed, Kind::User) => Reason::InvalidToken,
+            },
+            Self::AppKey(error) => match error {
+                AppKeyError::Malformed
+                | AppKeyError::Unknown
+                | AppKeyError::Expired
+                | AppKeyError::Revoked => Reason::InvalidApplicationKey,
+                AppKeyError::Unavailable => Reason::Unavailable,
+            },
+            Self::Token(error) => match error {
+                TokenError::Expired => Reason::ExpiredToken,
+                TokenError::KeysUnavailable => Reason::Unavailable,
+                TokenError::Malformed(_)
+                | TokenError::UnsupportedAlgorithm
+                | TokenError::UnknownIssuer
+                | TokenError::UnknownKey
+                | TokenError::BadSignature
+                | TokenError::NotYetValid
+                | TokenError::WrongAudience
+                | TokenError::WrongType
+                | TokenError::Claims(_)
+                | TokenError::TooLong => Reason::InvalidToken,
+            },
+            Self::UnknownScheme | Self::UnwritableClaim => Reason::InvalidToken,
+            Self::Forbidden(_) => Reason::InsufficientPermission,
+            Self::NoRoute => Reason::NotFound,
+            Self::NoMethod(_) => Reason::MethodNotAllowed,
+            Self::BodyTooLarge => Reason::BodyTooLarge,
+            Self::BodyTimeout => Reason::RequestTimeout,
+            Self::BadGateway => Reason::BadGateway,
+            Self::GatewayTimeout => Reason::GatewayTimeout,
+        }
+    }
+
+    /// The status that the client sees.
+    pub const fn status(&self) -> StatusCode {
+        self.reason().status()
+    }
+
+    /// RFC 6750 §3: bare when nothing was sent, with an error when what was sent is bad.
+    pub fn challenge(&self) -> Option<HeaderValue> {
+        let text = match (self.reason(), self.kind()) {
+            (Reason::MissingCredentials, Kind::User) => r#"Bearer realm="portcullis""#,
+            (Reason::MissingCredentials | Reason::InvalidApplicationKey, _) => {
+                r#"AppKey realm="portcullis""#
+            }
+            (Reason::InvalidToken, _) => {
+                r#"Bearer realm="portcullis", error="invalid_token", error_description="the token is not valid""#
+            }
+            (Reason::ExpiredToken, _) => {
+                r#"Bearer realm="portcullis", error="invalid_token", error_description="the token expired""#
+            }
+            (Reason::InsufficientPermission, _) => {
+                r#"Bearer realm="portcullis", error="insufficient_scope""#
+            }
+            (
+                Reason::MalformedRequest
+                | Reason::AmbiguousCredentials
+                | Reason::NotFound
+                | Reason::MethodNotAllowed
+                | Reason::RequestTimeout
+                | Reason::BodyTooLarge
+                | Reason::TargetTooLong
+                | Reason::HeaderTooLarge
+                | Reason::BadGateway
+                | Reason::Unavailable
+                | Reason::GatewayTimeout,
+                _,
+            ) => return None,
+        };
+        Some(HeaderValue::from_static(text))
+    }
+
+    /// The answer: an RFC 9457 document that never holds a token, a key or a claim.
+    pub fn respond(&self, id: &RequestId) -> Response<Body> {
+        let reason = self.reason();
+        let mut response = message::problem(reason.status(), reason.code(), reason.title(), id);
+        let headers = response.headers_mut();
+        if let Some(challenge) = self.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::NoMethod(allowed) = self {
+            headers.insert(header::ALLOW, allowed.clone());
+        }
+        self.close_if_unsafe(headers);
+        response
+    }
+
+    /// After a request that could be read in two ways nothing on the connection can be believed.
+    fn close_if_unsafe(&self, headers: &mut HeaderMap) {
+        if matches!(self.reason().status(), StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Missing(kind) | Self::Carried(kind, _) => *kind,
+            Self::AppKey(_) | Self::ClientAddress => Kind::App,
+            Self::Malformed(_)
+            | Self::Token(_)
+            | Self::UnknownScheme
+            | Self::Forbidden(_)
+            | Self::UnwritableClaim
+            | Self::NoRoute
+            | Self::NoMethod(_)
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::BodyBroken
+            | Self::BadGateway
+            | Self::GatewayTimeout => Kind::User,
+        }
+    }
+}
+
+impl Reason {
+    /// All of them, in the order of their statuses.
+    pub const ALL: [Self; 16] = [
+        Self::MalformedRequest,
+        Self::AmbiguousCredentials,
+        Self::MissingCredentials,
+        Self::InvalidApplicationKey,
+        Self::InvalidToken,
+        Self::ExpiredToken,
+        Self::InsufficientPermission,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::BodyTooLarge,
+        Self::TargetTooLong,
+        Self::HeaderTooLarge,
+        Self::BadGateway,
+        Self::Unavailable,
+        Self::GatewayTimeout,
+    ];
+
+    /// The status of every refusal for this reason.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::MalformedRequest | Self::AmbiguousCredentials => StatusCode::BAD_REQUEST,
+            Self::MissingCredentials
+            | Self::InvalidApplicationKey
+            | Self::InvalidToken
+            | Self::ExpiredToken => StatusCode::UNAUTHORIZED,
+            Self::InsufficientPermission => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BadGateway => StatusCode::BAD_GATEWAY,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The stable code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "malformed_request",
+            Self::AmbiguousCredentials => "ambiguous_credentials",
+            Self::MissingCredentials => "missing_credentials",
+            Self::InvalidApplicationKey => "invalid_application_key",
+            Self::InvalidToken => "invalid_token",
+            Self::ExpiredToken => "expired_token",
+            Self::InsufficientPermission => "insufficient_permission",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeaderTooLarge => "header_too_large",
+            Self::BadGateway => "bad_gateway",
+            Self::Unavailable => "unavailable",
+            Self::GatewayTimeout => "gateway_timeout",
+        }
+    }
+
+    /// The title of its problem document.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "The request is malformed",
+            Self::AmbiguousCredentials => "A credential was sent more than once",
+            Self::MissingCredentials => "A credential is missing",
+            Self::InvalidApplicationKey => "The application key is not valid",
+            Self::InvalidToken => "The token is not valid",
+            Self::ExpiredToken => "The token expired",
+            Self::InsufficientPermission => "The caller may not do this",
+            Self::NotFound => "There is nothing here",
+            Self::MethodNotAllowed => "The method is not allowed here",
+            Self::RequestTimeout => "The request did not arrive in time",
+            Self::BodyTooLarge => "The request body is too large",
+            Self::TargetTooLong => "The request target is too long",
+            Self::HeaderTooLarge => "The request header is too large",
+            Self::BadGateway => "The upstream gave no usable answer",
+            Self::Unavailable => "The request cannot be judged now",
+            Self::GatewayTimeout => "The upstream did not answer in time",
+        }
+    }
+
+    /// What a client or operator should know about it, for the README's table.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => {
+                "The request could be read in two ways or breaks HTTP; nothing of it was forwarded and the connection closes."
+            }
+            Self::AmbiguousCredentials => {
+                "A key or token was sent twice, in two places, or joined with a comma."
+            }
+            Self::MissingCredentials => "The route demands a key or token and none was sent.",
+            Self::InvalidApplicationKey => "The key is unknown, wrong, expired or revoked.",
+            Self::InvalidToken => {
+                "The token is malformed, forged, not yet valid, or meant for somebody else."
+            }
+            Self::ExpiredToken => "The token was good and its time is over: log in again.",
+            Self::InsufficientPermission => {
+                "Key and token are good; the route asks for a permission the caller lacks."
+            }
+            Self::NotFound => "No route matches; only callers who pass the checks learn it.",
+            Self::MethodNotAllowed => {
+                "The path is known, the method is not; `Allow` lists those that are."
+            }
+            Self::RequestTimeout => "The request body stalled.",
+            Self::BodyTooLarge => "The body is larger than `limits.body` or the route's `body`.",
+            Self::TargetTooLong => "The target is longer than `limits.target`.",
+            Self::HeaderTooLarge => {
+                "The header is larger than `limits.headers` or has more fields than `limits.header_count`."
+            }
+            Self::BadGateway => {
+                "The upstream refused the connection, broke it, or answered something that is no HTTP."
+            }
+            Self::Unavailable => {
+                "Keys or the store are out of reach, so that the answer is not known: try again later."
+            }
+            Self::GatewayTimeout => "The upstream did not connect or answer within its timeouts.",
+        }
+    }
+}
+
+impl From<InquiryError> for Denial {
+    fn from(error: InquiryError) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+impl From<Forbidden> for Denial {
+    fn from(error: Forbidden) -> Self {
+        Self::Forbidden(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_statuses_never_blame_the_gateway_for_bad_input() {
+        let mut codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        let ours = [Reason::BadGateway, Reason::Unavailable, Reason::GatewayTimeout];
+        for reason in Reason::ALL {
+            assert_eq!(reason.status().is_server_error(), ours.contains(&reason), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_signature_is_never_called_expired() {
+        assert_eq!(Denial::Token(TokenError::BadSignature).reason(), Reason::InvalidToken);
+        assert_eq!(Denial::Token(TokenError::Expired).reason(), Reason::ExpiredToken);
+    }
+
+    #[track_caller]
+    fn challenges(denial: &Denial, expected: Option<&str>) {
+        let challenge = denial.challenge();
+        assert_eq!(challenge.as_ref().map(|value| value.to_str().unwrap()), expected);
+    }
+
+    #[test]
+    fn the_challenge_is_bare_when_nothing_was_sent() {
+        challenges(&Denial::Missing(Kind::User), Some(r#"Bearer realm="portcullis""#));
+        challenges(&Denial::Missing(Kind::App), Some(r#"AppKey realm="portcullis""#));
+        challenges(&Denial::NoRoute, None);
+        challenges(&Denial::Carried(Kind::User, CarryError::Repeated), None);
+        let scope = r#"Bearer realm="portcullis", error="insufficient_scope""#;
+        challenges(&Denial::Forbidden(Forbidden::NotAllowed), Some(scope));
+    }
+}

@@ -1,0 +1,91 @@
+//! What outlives a reload: caches, counters, key sets, the numbers of connection pools.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::route::Address;
+use crate::clock::Clock;
+use crate::credentials::StoredKeys;
+use crate::fetch::Fetcher;
+use crate::jwt::RemoteKeys;
+use crate::jwt::RemoteSettings;
+use crate::jwt::TokenCache;
+use crate::telemetry::Metrics;
+
+/// Everything that a new configuration takes over from the old one.
+#[derive(Debug)]
+pub struct Kept {
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) stored: Option<Arc<StoredKeys>>,
+    pub(super) fetcher: Arc<Fetcher>,
+    /// Differs between processes, so that replicas do not fetch in step.
+    pub(super) seed: u64,
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    slots: HashMap<Address, usize>,
+    remotes: Vec<Arc<RemoteKeys>>,
+    tokens: Option<(u64, TokenCache)>,
+}
+
+impl Kept {
+    /// Nothing to take over yet.
+    pub fn new(clock: Clock, metrics: Metrics, stored: Option<Arc<StoredKeys>>, seed: u64) -> Self {
+        let fetcher = Arc::new(Fetcher::new(FETCH_DEADLINE, LARGEST_KEY_SET));
+        Self { clock, metrics, stored, fetcher, seed, tables: Mutex::default() }
+    }
+
+    /// The number under which workers keep connections to this address.
+    pub(super) fn slot(&self, address: &Address) -> usize {
+        let mut tables = self.tables();
+        let next = tables.slots.len();
+        *tables.slots.entry(address.clone()).or_insert(next)
+    }
+
+    /// The keys had under these settings, the same object as long as the settings stay.
+    pub(super) fn remote(&self, settings: RemoteSettings) -> Arc<RemoteKeys> {
+        let mut tables = self.tables();
+        if let Some(known) = tables.remotes.iter().find(|known| *known.settings() == settings) {
+            return Arc::clone(known);
+        }
+        let fetcher = Arc::clone(&self.fetcher);
+        let keys = RemoteKeys::new(settings, fetcher, self.clock.clone(), &self.metrics);
+        let keys = Arc::new(keys);
+        tables.remotes.push(Arc::clone(&keys));
+        keys
+    }
+
+    /// Forgets key sets that the configuration in force no longer names.
+    pub fn retain_remotes(&self, named: &[Arc<RemoteKeys>]) {
+        self.tables().remotes.retain(|known| named.iter().any(|keys| Arc::ptr_eq(keys, known)));
+    }
+
+    /// The memory of verified tokens; emptied only when its size changes.
+    pub(super) fn tokens(&self, bytes: u64) -> TokenCache {
+        let mut tables = self.tables();
+        match &tables.tokens {
+            Some((size, cache)) if *size == bytes => cache.clone(),
+            _ => {
+                let cache = TokenCache::new(bytes, &self.metrics);
+                tables.tokens = Some((bytes, cache.clone()));
+                cache
+            }
+        }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For one fetch of a key set, from connecting to the last byte.
+const FETCH_DEADLINE: Duration = Duration::from_secs(10);
+/// A key set or discovery document beyond this is refused.
+const LARGEST_KEY_SET: usize = 512 * 1024;

@@ -1,0 +1,70 @@
+//! What was compiled from one entry of `routes`, and where it leads.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::identity::ForwardRule;
+use crate::id::RouteId;
+use crate::id::UpstreamName;
+use crate::policy::Policy;
+use crate::route::Require;
+use crate::telemetry::RouteMetrics;
+
+/// One kind of request and what becomes of it.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name in metrics and logs.
+    pub id: RouteId,
+    /// Where it leads.
+    pub destination: Arc<Destination>,
+    /// Which checks must pass.
+    pub access: Access,
+    /// What the caller must be permitted.
+    pub policy: Policy,
+    /// What the upstream is told about the caller.
+    pub forward: Vec<ForwardRule>,
+    /// The names of the `{…}` segments, in their order.
+    pub params: Vec<String>,
+    /// How long the first byte of an answer may take.
+    pub response_timeout: Duration,
+    /// Largest request body, in bytes.
+    pub body_limit: u64,
+    /// Its counters.
+    pub metrics: RouteMetrics,
+}
+
+/// Whether and by what a route is guarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `public: true`, written out.
+    Public,
+    /// These checks must pass.
+    Guarded(Require),
+}
+
+/// An upstream as data; the connections to it are kept elsewhere.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Its name in metrics.
+    pub name: UpstreamName,
+    /// Its number in each worker's table of connections; the same over reloads for one address.
+    pub slot: usize,
+    /// Where it listens.
+    pub address: Address,
+    /// How long opening a connection may take.
+    pub connect_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// Unused connections kept per worker.
+    pub idle_connections: usize,
+}
+
+/// Where an upstream listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An address that needs no look-up.
+    Socket(SocketAddr),
+    /// A name that is looked up for each new connection, and a port.
+    Name(String, u16),
+}

@@ -1,0 +1,106 @@
+//! How far a decision got: what the access line, the metrics and `explain` read.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::route::Route;
+use crate::principal::App;
+use crate::principal::Subject;
+
+/// Filled while deciding. Steps and times are kept only when somebody will read them.
+#[derive(Debug, Default)]
+pub struct Trail {
+    /// The route by which the request was judged.
+    pub route: Option<Arc<Route>>,
+    /// The application whose key was good, also when the request was refused later.
+    pub app: Option<Arc<App>>,
+    /// The user whose token was good, also when the request was refused later.
+    pub user: Option<Arc<Subject>>,
+    telling: Option<Box<Telling>>,
+}
+
+#[derive(Debug)]
+struct Telling {
+    since: Instant,
+    durations: Vec<(Step, Duration)>,
+    notes: Vec<(Step, String)>,
+    with_notes: bool,
+}
+
+/// The stages of a decision, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the stages")]
+pub enum Step {
+    Normalise,
+    Match,
+    Check,
+    Allow,
+    Forward,
+}
+
+impl Step {
+    /// Its name in logs and explanations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normalise => "normalise",
+            Self::Match => "match",
+            Self::Check => "check",
+            Self::Allow => "allow",
+            Self::Forward => "forward",
+        }
+    }
+}
+
+impl Trail {
+    /// Keeps nothing but who and where.
+    pub fn silent() -> Self {
+        Self::default()
+    }
+
+    /// Keeps how long each step took, from `since` on.
+    pub fn timed(since: Instant) -> Self {
+        Self::telling(since, false)
+    }
+
+    /// Keeps every outcome in words.
+    pub fn verbose(since: Instant) -> Self {
+        Self::telling(since, true)
+    }
+
+    fn telling(since: Instant, with_notes: bool) -> Self {
+        let telling = Telling { since, durations: Vec::new(), notes: Vec::new(), with_notes };
+        Self { telling: Some(Box::new(telling)), ..Self::default() }
+    }
+
+    /// The end of a step.
+    pub fn mark(&mut self, step: Step) {
+        if let Some(telling) = &mut self.telling {
+            let now = Instant::now();
+            telling.durations.push((step, now.duration_since(telling.since)));
+            telling.since = now;
+        }
+    }
+
+    /// An outcome in words; `text` is called only when somebody will read it.
+    pub fn note(&mut self, step: Step, text: impl FnOnce() -> String) {
+        if let Some(telling) = self.telling.as_mut().filter(|telling| telling.with_notes) {
+            telling.notes.push((step, text()));
+        }
+    }
+
+    /// Whether outcomes in words are wanted.
+    pub fn is_verbose(&self) -> bool {
+        self.telling.as_ref().is_some_and(|telling| telling.with_notes)
+    }
+
+    /// How long each step took.
+    pub fn durations(&self) -> &[(Step, Duration)] {
+        self.telling.as_ref().map_or(&[], |telling| &telling.durations)
+    }
+
+    /// The outcomes in words, in their order.
+    pub fn notes(&self) -> &[(Step, String)] {
+        self.telling.as_ref().map_or(&[], |telling| &telling.notes)
+    }
+}

@@ -1,0 +1,243 @@
+//! The answer on its way to the client, and the record that is closed when it ends.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::Method;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use http::request::Parts;
+use http_body::{Body, Frame, SizeHint};
+
+use super::Proxy;
+use super::Steps;
+use super::client_of;
+use crate::clock::Timestamp;
+use crate::gateway::Denial;
+use crate::gateway::Route;
+use crate::gateway::Trail;
+use crate::id::Digest;
+use crate::inquiry::Peer;
+use crate::message;
+use crate::message::RequestId;
+use crate::telemetry::AccessLog;
+use crate::telemetry::RouteMetrics;
+use crate::telemetry::access::Line;
+use crate::upstream::ResponseBody;
+
+/// The body of an answer, whoever wrote it.
+#[derive(Debug)]
+pub struct Answer {
+    content: Content,
+    record: Record,
+}
+
+#[derive(Debug)]
+enum Content {
+    Own(message::Body),
+    Upstream(ResponseBody),
+}
+
+impl Answer {
+    /// An answer of our own.
+    pub(super) fn own(response: Response<message::Body>, mut record: Record) -> Response<Self> {
+        record.status = response.status();
+        response.map(|body| Self { content: Content::Own(body), record })
+    }
+
+    /// An answer from an upstream.
+    pub(super) fn of_upstream(
+        response: Response<ResponseBody>,
+        mut record: Record,
+    ) -> Response<Self> {
+        record.status = response.status();
+        response.map(|body| Self { content: Content::Upstream(body), record })
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        let piece = match &mut this.content {
+            Content::Own(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|piece| piece.map(|frame| frame.map_err(|never| match never {}))),
+            Content::Upstream(body) => Pin::new(body).poll_frame(cx),
+        };
+        match &piece {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    this.record.body_bytes += u64::try_from(data.len()).unwrap_or(0);
+                }
+            }
+            Poll::Ready(None) => this.record.is_whole = true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        piece
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Own(body) => body.is_end_stream(),
+            Content::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(body) => body.size_hint(),
+            Content::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.record.is_whole |= self.is_end_stream();
+    }
+}
+
+/// What is known about a request; counted and logged exactly once, when it is dropped: at the end of
+/// the answer, or when the client goes away before it.
+#[derive(Debug)]
+pub(super) struct Record {
+    id: RequestId,
+    method: Method,
+    route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
+    arrived: Instant,
+    status: StatusCode,
+    body_bytes: u64,
+    is_whole: bool,
+    told: Option<Box<Told>>,
+}
+
+/// What only the access line tells.
+#[derive(Debug)]
+struct Told {
+    access: AccessLog,
+    time: Timestamp,
+    host: String,
+    path: String,
+    query: Option<String>,
+    app: Option<String>,
+    subject: Option<String>,
+    client: IpAddr,
+    reason: Option<&'static str>,
+    detail: Option<String>,
+    steps: Steps,
+}
+
+impl Record {
+    pub(super) fn new(
+        id: RequestId,
+        method: Method,
+        route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
+        arrived: Instant,
+    ) -> Self {
+        Self {
+            id,
+            method,
+            route,
+            arrived,
+            // What the client of an answer that never began would have been told.
+            status: CLIENT_GONE,
+            body_bytes: 0,
+            is_whole: false,
+            told: None,
+        }
+    }
+
+    pub(super) const fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// Copies what the access line will tell; called only when there is one.
+    pub(super) fn describe(
+        &mut self,
+        proxy: &Proxy,
+        parts: &Parts,
+        peer: &Peer,
+        trail: &Trail,
+        told: Option<IpAddr>,
+    ) {
+        let shows_query = proxy.live.current().access_log().query;
+        let host = parts.headers.get(header::HOST).map(|host| host.as_bytes());
+        let mut steps = Steps::with_capacity(8);
+        steps.extend(trail.durations().iter().map(|(step, took)| (step.name(), *took)));
+        self.told = Some(Box::new(Told {
+            access: proxy.access.clone(),
+            time: proxy.clock.now().minus(self.arrived.elapsed()),
+            host: String::from_utf8_lossy(host.unwrap_or_default()).into_owned(),
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().filter(|_| shows_query).map(str::to_owned),
+            app: trail.app.as_ref().map(|app| app.id.to_string()),
+            subject: trail.user.as_ref().map(|user| Digest::of(user.identity.as_bytes()).short()),
+            client: client_of(peer, told),
+            reason: None,
+            detail: None,
+            steps,
+        }));
+    }
+
+    pub(super) fn deny(&mut self, denial: &Denial) {
+        if let Some(told) = &mut self.told {
+            told.reason = Some(denial.reason().code());
+            told.detail = Some(format!("{denial:?}"));
+        }
+    }
+
+    pub(super) fn upstream_answered(&mut self, took: Duration) {
+        if let Some(told) = &mut self.told {
+            told.steps.push(("upstream", took));
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let took = self.arrived.elapsed();
+        let (route, unmatched) = &self.route;
+        let metrics = route.as_ref().map(|route| &route.metrics).or(unmatched.as_deref());
+        if let Some(metrics) = metrics {
+            metrics.answered(&self.method, self.status, took);
+        }
+        let Some(told) = self.told.take() else { return };
+        told.access.write(&Line {
+            time: told.time,
+            request_id: self.id.to_string(),
+            route: route.as_ref().map_or("", |route| route.id.as_str()),
+            method: self.method.as_str(),
+            host: &told.host,
+            path: &told.path,
+            query: told.query.as_deref(),
+            status: self.status.as_u16(),
+            body_bytes: self.body_bytes,
+            is_cut: !self.is_whole,
+            reason: told.reason,
+            detail: told.detail,
+            app: told.app.as_deref(),
+            subject: told.subject,
+            client: told.client.to_string(),
+            duration: took,
+            steps: &told.steps,
+        });
+    }
+}
+
+/// nginx's code for a client that went away before its answer; only for logs and metrics.
+const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
+    Ok(code) => code,
+    Err(_) => StatusCode::BAD_REQUEST,
+};

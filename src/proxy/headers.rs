@@ -1,0 +1,198 @@
+//! Header fields on their way through: hop-by-hop out, the way here in.
+//!
+//! Runs after the decision, so that nothing a client nominates under `Connection` can hide a
+//! credential from it; identity is written later still, by the pass itself.
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::header;
+
+use crate::inquiry::Peer;
+
+/// Takes out of a request what concerns one connection only, and what an upstream could mistake for
+/// the way here or for another request; then writes the way here.
+pub(super) fn forward_request(headers: &mut HeaderMap, peer: &Peer, host: Option<&HeaderValue>) {
+    let wants_trailers = drop_hop_by_hop(headers);
+    for name in REWRITING {
+        headers.remove(name);
+    }
+    if headers.keys().any(is_way) {
+        let written: Vec<HeaderName> =
+            headers.keys().filter(|name| is_way(name)).cloned().collect();
+        for name in written {
+            // A trusted proxy in front knows the scheme and host that the client used.
+            if !(peer.is_trusted && (name == FORWARDED_PROTO || name == FORWARDED_HOST)) {
+                headers.remove(name);
+            }
+        }
+    }
+    headers.insert(FORWARDED_FOR, peer.forwarded_for.clone());
+    if !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if let Some(host) = host
+        && !headers.contains_key(FORWARDED_HOST)
+    {
+        headers.insert(FORWARDED_HOST, host.clone());
+    }
+    if wants_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Takes out of an answer what concerns one connection only.
+pub(super) fn forward_response(headers: &mut HeaderMap) {
+    drop_hop_by_hop(headers);
+}
+
+/// RFC 9110 §7.6.1. Tells whether the sender wants trailers.
+fn drop_hop_by_hop(headers: &mut HeaderMap) -> bool {
+    if headers.contains_key(header::CONNECTION) {
+        for name in nominated(headers) {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    let te = headers.remove(header::TE);
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    te.is_some_and(|te| has_token(&te, b"trailers"))
+}
+
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        // The target and the framing are not the connection's to drop.
+        .filter(|name| ![header::HOST, header::CONTENT_LENGTH, header::TRAILER].contains(name))
+        .collect()
+}
+
+fn has_token(value: &HeaderValue, token: &[u8]) -> bool {
+    let tokens = value.as_bytes().split(|byte| matches!(byte, b',' | b';'));
+    tokens.map(<[u8]>::trim_ascii).any(|found| found.eq_ignore_ascii_case(token))
+}
+
+/// Names that tell the way a request came, in every spelling that upstreams fold together.
+fn is_way(name: &HeaderName) -> bool {
+    let bytes = name.as_str().as_bytes();
+    match bytes.first() {
+        Some(b'f') => bytes == b"forwarded",
+        Some(b'x') => {
+            let mut letters = bytes.iter().filter(|byte| byte.is_ascii_alphanumeric());
+            let starts = |prefix: &[u8]| {
+                let mut letters = bytes.iter().filter(|byte| byte.is_ascii_alphanumeric());
+                prefix.iter().all(|byte| letters.next() == Some(byte))
+            };
+            letters.nth(1).is_some_and(|second| matches!(second, b'f' | b'r' | b'c'))
+                && (starts(b"xforwarded") || starts(b"xrealip") || starts(b"xclientip"))
+        }
+        _ => false,
+    }
+}
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Beside `Connection` and `TE`. `Expect` is answered by us: the decision comes before the body.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::UPGRADE,
+    header::TRANSFER_ENCODING,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Fields with which frameworks let a request pass for one of another path or method than was judged.
+const REWRITING: [HeaderName; 6] = [
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-original-method"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn takes_out_what_concerns_one_connection() {
+        let mut headers = map(&[
+            ("connection", "close, x-internal, host, Keep-Alive"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("te", "gzip, trailers;q=0.5"),
+            ("upgrade", "h2c"),
+            ("x-internal", "1"),
+            ("transfer-encoding", "chunked"),
+            ("expect", "100-continue"),
+            ("proxy-authorization", "Basic eDp5"),
+            ("host", "a"),
+            ("accept", "*/*"),
+        ]);
+        let peer = Peer::direct("192.0.2.1".parse().unwrap());
+        forward_request(&mut headers, &peer, None);
+        let expected = ["accept", "host", "te", "x-forwarded-for", "x-forwarded-proto"];
+        assert_eq!(names(&headers), expected);
+        assert_eq!(headers["te"], "trailers");
+    }
+
+    #[test]
+    fn what_an_untrusted_peer_says_of_the_way_is_replaced() {
+        let forged = [
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil"),
+            ("x-forwarded-port", "1"),
+            ("x_forwarded_for", "6.6.6.6"),
+            ("x-forwarded.for", "6.6.6.6"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-real-ip", "6.6.6.6"),
+            ("x-original-url", "/admin"),
+            ("x-http-method-override", "DELETE"),
+        ];
+        let mut headers = map(&forged);
+        let peer = Peer::direct("192.0.2.1".parse().unwrap());
+        forward_request(&mut headers, &peer, Some(&HeaderValue::from_static("a")));
+        let expected = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+        assert_eq!(names(&headers), expected);
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-forwarded-host"], "a");
+    }
+
+    #[test]
+    fn neighbours_of_these_names_stay() {
+        for name in ["x-forward", "x-real", "forwarded-by", "x-client", "xforward", "x-request-id"]
+        {
+            assert!(!is_way(&HeaderName::from_bytes(name.as_bytes()).unwrap()), "{name}");
+        }
+    }
+}

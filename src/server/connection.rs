@@ -1,0 +1,297 @@
+//! One client connection: HTTP/1.1 with deadlines that cost a busy connection nothing.
+
+use std::future::Future;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::Request;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::worker::Worker;
+use crate::inquiry::Peer;
+use crate::proxy::Answer;
+
+/// How long a connection may take over its parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For a whole head, from its first byte; for the first one, from the connection's opening.
+    pub(super) head: Duration,
+    /// For the next head to begin.
+    pub(super) idle: Duration,
+}
+
+/// Serves a connection to its end; one that opens while the worker drains serves one request.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: Peer,
+    worker: Arc<Worker>,
+    patience: Patience,
+) -> Result<(), hyper::Error> {
+    let mut is_last = worker.is_draining();
+    let activity = Arc::new(Activity::new());
+    let io = Watched {
+        inner: TokioIo::new(stream),
+        activity: Arc::clone(&activity),
+        lingering: Lingering::NotYet,
+    };
+    let service =
+        service_fn(|request: Request<Incoming>| answer(&worker, &peer, &activity, request));
+    let mut connection = pin!(
+        http1::Builder::new()
+            .max_buf_size(LARGEST_HEAD)
+            .header_read_timeout(None)
+            .keep_alive(!is_last)
+            .serve_connection(io, service)
+    );
+    let mut alarm = pin!(tokio::time::sleep(patience.head));
+    let mut draining = pin!(worker.draining.notified());
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        // Polled once to leave the waker; later the flag alone is read.
+        if !is_last && (worker.is_draining() || draining.as_mut().poll(cx).is_ready()) {
+            is_last = true;
+            connection.as_mut().graceful_shutdown();
+            if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+                return Poll::Ready(outcome);
+            }
+        }
+        // A head that stays unfinished is the only state with a deadline shorter than the alarm's.
+        let due = activity.due(patience);
+        if let Some(due) = due
+            && alarm.deadline() > due.into()
+        {
+            alarm.as_mut().reset(due.into());
+        }
+        while alarm.as_mut().poll(cx).is_ready() {
+            match activity.due(patience) {
+                Some(due) if due <= Instant::now() => return Poll::Ready(Ok(())),
+                Some(due) => alarm.as_mut().reset(due.into()),
+                None => alarm.as_mut().reset((Instant::now() + patience.head).into()),
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn answer(
+    worker: &Worker,
+    peer: &Peer,
+    activity: &Arc<Activity>,
+    request: Request<Incoming>,
+) -> Result<Response<Ending>, std::convert::Infallible> {
+    let arrived = activity.begin_request(!request.body().is_end_stream());
+    let response = worker.proxy.serve(request, peer, arrived).await;
+    Ok(response.map(|answer| Ending { answer, activity: Arc::clone(activity) }))
+}
+
+/// An answer that tells [`Activity`] when it is over: until then the connection is busy, however
+/// long its client takes to read.
+#[derive(Debug)]
+struct Ending {
+    answer: Answer,
+    activity: Arc<Activity>,
+}
+
+impl Body for Ending {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.answer).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.answer.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.answer.size_hint()
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.activity.end_request();
+    }
+}
+
+/// What the connection is doing, since when. Written and read by one task; atomic only so that the
+/// task may move between threads.
+#[derive(Debug)]
+struct Activity {
+    opened: Instant,
+    phase: AtomicU8,
+    since_nanos: AtomicU64,
+    /// Whether the last request had a body, of which a part may be unread when the connection closes.
+    had_body: AtomicBool,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self {
+            opened: Instant::now(),
+            phase: AtomicU8::new(HEAD),
+            since_nanos: AtomicU64::new(0),
+            had_body: AtomicBool::new(false),
+        }
+    }
+
+    /// Bytes came in: between requests they begin a head.
+    fn read(&self) {
+        if self.phase.load(Ordering::Relaxed) == IDLE {
+            self.enter(HEAD);
+        }
+    }
+
+    fn begin_request(&self, has_body: bool) -> Instant {
+        let since = self.since();
+        self.had_body.store(has_body, Ordering::Relaxed);
+        self.phase.store(BUSY, Ordering::Relaxed);
+        since
+    }
+
+    fn end_request(&self) {
+        self.enter(IDLE);
+    }
+
+    fn enter(&self, phase: u8) {
+        let nanos = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.since_nanos.store(nanos, Ordering::Relaxed);
+        self.phase.store(phase, Ordering::Relaxed);
+    }
+
+    fn since(&self) -> Instant {
+        self.opened + Duration::from_nanos(self.since_nanos.load(Ordering::Relaxed))
+    }
+
+    /// When the present phase must be over; a request under way has deadlines of its own.
+    fn due(&self, patience: Patience) -> Option<Instant> {
+        match self.phase.load(Ordering::Relaxed) {
+            HEAD => Some(self.since() + patience.head),
+            IDLE => Some(self.since() + patience.idle),
+            LINGER => Some(self.since() + LINGER_FOR),
+            _ => None,
+        }
+    }
+}
+
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const BUSY: u8 = 2;
+const LINGER: u8 = 3;
+
+/// The socket, telling [`Activity`] when bytes come in, and closing so that the last answer arrives.
+#[derive(Debug)]
+struct Watched {
+    inner: TokioIo<TcpStream>,
+    activity: Arc<Activity>,
+    lingering: Lingering,
+}
+
+/// A socket closed with unread bytes sends a reset, which can overtake the answer (RFC 9112 §9.6).
+#[derive(Debug)]
+enum Lingering {
+    NotYet,
+    /// Our side is closed; this many more bytes of theirs are read and dropped.
+    Reading(usize),
+}
+
+impl Watched {
+    fn poll_linger(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<io::Result<()>> {
+        let mut dropped = [0; 4096];
+        while left > 0 {
+            let mut buf = hyper::rt::ReadBuf::new(&mut dropped);
+            if Pin::new(&mut self.inner).poll_read(cx, buf.unfilled())?.is_pending() {
+                self.lingering = Lingering::Reading(left);
+                return Poll::Pending;
+            }
+            match buf.filled().len() {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        self.lingering = Lingering::Reading(0);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Read for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if outcome.is_ready() {
+            self.activity.read();
+        }
+        outcome
+    }
+}
+
+impl Write for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Lingering::Reading(left) = self.lingering {
+            return self.poll_linger(cx, left);
+        }
+        ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+        if !self.activity.had_body.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        self.activity.enter(LINGER);
+        self.poll_linger(cx, LINGER_BYTES)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+}
+
+/// Stands above every bound of ours, so that too long a target or header is refused with a document;
+/// hyper refuses bare what is larger still.
+const LARGEST_HEAD: usize = 128 * 1024;
+/// Bytes of an unread body that are read and dropped while closing.
+const LINGER_BYTES: usize = 1024 * 1024;
+/// How long that may take.
+const LINGER_FOR: Duration = Duration::from_secs(1);

@@ -1,0 +1,449 @@
+//! The control runtime: store, key sets, files, operators, orders. No request runs here.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Ready;
+use super::StartError;
+use crate::admin::Admin;
+use crate::clock::Clock;
+use crate::config;
+use crate::config::Findings;
+use crate::config::Loaded;
+use crate::config::Place;
+use crate::config::Report;
+use crate::config::Settings;
+use crate::config::ShutdownSettings;
+use crate::config::StoreAddress;
+use crate::credentials::KeySettings;
+use crate::credentials::StoredKeys;
+use crate::gateway::Built;
+use crate::gateway::Gateway;
+use crate::gateway::Kept;
+use crate::gateway::Live;
+use crate::jwt::RemoteKeys;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+/// What somebody wants of a running gateway.
+#[derive(Debug)]
+pub enum Order {
+    /// Read the configuration again; tell how it went to whoever asked.
+    Reload(Option<oneshot::Sender<Result<(), Report>>>),
+    /// Fail readiness, serve on for `shutdown.delay`, then finish what is under way.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// The control thread before it runs.
+pub(super) struct Control {
+    pub(super) path: PathBuf,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) seed: u64,
+    pub(super) watches_files: bool,
+    pub(super) shutdown: ShutdownSettings,
+    /// Tells the workers until when they may finish.
+    pub(super) stop: watch::Sender<Option<Instant>>,
+}
+
+/// What only the start needs.
+pub(super) struct First {
+    pub(super) settings: Settings,
+    pub(super) store: Option<StoreAddress>,
+    pub(super) findings: Findings,
+    pub(super) admin_listener: Option<std::net::TcpListener>,
+}
+
+/// Why there is nothing to run.
+pub(super) enum StartFailure {
+    /// The configuration has errors.
+    Findings(Findings),
+    /// Something else.
+    Other(StartError),
+}
+
+type Announce = oneshot::Sender<Result<(Ready, Findings), StartFailure>>;
+
+/// The control thread at work.
+struct Running {
+    control: Control,
+    kept: Kept,
+    live: Arc<Live>,
+    admin: Arc<Admin>,
+    tasks: JoinSet<()>,
+    /// The loops that keep key sets fresh.
+    refreshing: Vec<(Arc<RemoteKeys>, AbortHandle)>,
+    /// What a reload may not change.
+    fixed: Fixed,
+    named_files: Vec<PathBuf>,
+}
+
+/// Settings that are read once.
+#[derive(PartialEq, Eq)]
+struct Fixed {
+    public: SocketAddr,
+    admin: Option<SocketAddr>,
+    store: Option<StoreAddress>,
+    workers: Option<usize>,
+}
+
+impl Control {
+    /// Runs until it is ordered to stop.
+    pub(super) fn run(
+        self,
+        loaded: &mut Loaded,
+        first: First,
+        orders: mpsc::Receiver<Order>,
+        announce: Announce,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.start(loaded, first, orders, announce)),
+            Err(error) => {
+                let _ = announce.send(Err(StartFailure::Other(error.into())));
+            }
+        }
+    }
+
+    async fn start(
+        self,
+        loaded: &mut Loaded,
+        first: First,
+        orders: mpsc::Receiver<Order>,
+        announce: Announce,
+    ) {
+        match self.prepare(loaded, first).await {
+            Ok((running, ready, findings)) => {
+                if announce.send(Ok((ready, findings))).is_ok() {
+                    running.obey(orders).await;
+                }
+            }
+            Err(failure) => {
+                let _ = announce.send(Err(failure));
+            }
+        }
+    }
+
+    async fn prepare(
+        self,
+        loaded: &mut Loaded,
+        first: First,
+    ) -> Result<(Running, Ready, Findings), StartFailure> {
+        let First { settings, store, mut findings, admin_listener } = first;
+        let mut tasks = JoinSet::new();
+        let stored = match &store {
+            Some(address) if !findings.has_errors() => {
+                Some(self.open_store(address, &settings, &mut tasks).await?)
+            }
+            _ => None,
+        };
+        let kept = Kept::new(self.clock.clone(), self.metrics.clone(), stored.clone(), self.seed);
+        let Some(built) = Gateway::build(loaded, &settings, &kept, &mut findings) else {
+            return Err(StartFailure::Findings(findings));
+        };
+        let Built { gateway, remotes } = built;
+        let admin = Arc::new(Admin::new(self.metrics.clone(), self.clock.clone(), stored));
+        let mut admin_address = None;
+        if let Some(listener) = admin_listener {
+            let listener = listen(listener).map_err(|e| StartFailure::Other(e.into()))?;
+            admin_address = listener.local_addr().ok();
+            tasks.spawn(serve_admin(listener, Arc::clone(&admin)));
+        }
+        let fixed = Fixed::of(&settings);
+        self.mark_success();
+        let live = Arc::new(Live::new(gateway));
+        let ready = Ready { live: Arc::clone(&live), admin_address };
+        let mut running = Running {
+            control: self,
+            kept,
+            live,
+            admin,
+            tasks,
+            refreshing: Vec::new(),
+            fixed,
+            named_files: std::mem::take(&mut loaded.named_files),
+        };
+        running.refresh(remotes);
+        Ok((running, ready, findings))
+    }
+
+    async fn open_store(
+        &self,
+        address: &StoreAddress,
+        settings: &Settings,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Arc<StoredKeys>, StartFailure> {
+        let StoreAddress::Sqlite(path) = address;
+        let address = crate::store::StoreAddress::parse(&format!("sqlite:{}", path.display()))
+            .map_err(|error| StartFailure::Other(error.into()))?;
+        let store =
+            Store::open(&address).await.map_err(|error| StartFailure::Other(error.into()))?;
+        let capacity = u64::try_from(settings.cache.apps).unwrap_or(u64::MAX);
+        let settings = KeySettings { capacity, ..KeySettings::default() };
+        let (keys, keeper) = StoredKeys::new(store, settings, self.clock.clone(), &self.metrics);
+        tasks.spawn(keeper.run());
+        Ok(keys)
+    }
+
+    fn mark_success(&self) {
+        self.metrics.reloads.with_label_values(&["success"]).inc();
+        let seconds = Duration::from_millis(u64::try_from(self.clock.now().millis()).unwrap_or(0));
+        self.metrics.reload_success.set(seconds.as_secs_f64());
+    }
+}
+
+impl Fixed {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            public: settings.listen.public,
+            admin: settings.listen.admin,
+            store: settings.store.clone(),
+            workers: settings.workers,
+        }
+    }
+}
+
+impl Running {
+    async fn obey(mut self, mut orders: mpsc::Receiver<Order>) {
+        let mut watch = match self.control.watches_files {
+            true => Some(config::Watch::new(self.watched()).await),
+            false => None,
+        };
+        loop {
+            // Both may be dropped at their await: an order stays in the queue, a change on disk is
+            // found by comparing contents at the next look.
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Reload(reply)) => {
+                        let outcome = self.reload();
+                        self.watch_again(&mut watch).await;
+                        if let Some(reply) = reply {
+                            let _ = reply.send(outcome);
+                        }
+                    }
+                    Some(Order::Drain) => break,
+                    Some(Order::Stop) | None => {
+                        let _ = self.control.stop.send(Some(Instant::now()));
+                        return;
+                    }
+                },
+                () = changed(&mut watch) => {
+                    let _ = self.reload();
+                    self.watch_again(&mut watch).await;
+                }
+            }
+        }
+        self.drain(orders).await;
+    }
+
+    /// Readiness fails first; only when whoever sends traffic had time to see it, connections end.
+    async fn drain(mut self, mut orders: mpsc::Receiver<Order>) {
+        tracing::info!("draining");
+        self.admin.drain();
+        let ShutdownSettings { delay, grace } = self.control.shutdown;
+        if within(delay, second_order(&mut orders)).await {
+            let _ = self.control.stop.send(Some(Instant::now()));
+            return;
+        }
+        let _ = self.control.stop.send(Some(Instant::now() + grace));
+        // Workers drop their receivers when they are done.
+        let done = async { self.control.stop.closed().await };
+        tokio::select! {
+            () = done => {}
+            () = second_order(&mut orders) => {
+                let _ = self.control.stop.send(Some(Instant::now()));
+            }
+        }
+        self.tasks.shutdown().await;
+    }
+
+    /// Compiles beside the gateway in force and swaps, or keeps what is in force and says why.
+    fn reload(&mut self) -> Result<(), Report> {
+        let outcome = self.try_reload();
+        match &outcome {
+            Ok(()) => {
+                self.control.mark_success();
+                tracing::info!("configuration reloaded");
+            }
+            Err(report) => {
+                self.control.metrics.reloads.with_label_values(&["failure"]).inc();
+                tracing::error!("the new configuration was refused, the old one stays:\n{report}");
+            }
+        }
+        outcome
+    }
+
+    fn try_reload(&mut self) -> Result<(), Report> {
+        let mut loaded = config::load(&self.control.path)?;
+        let mut findings = Findings::new();
+        let built = match Settings::resolve(&loaded, &mut findings) {
+            Some(settings) => {
+                self.refuse_fixed(&settings, &loaded, &mut findings);
+                Gateway::build(&mut loaded, &settings, &self.kept, &mut findings)
+                    .map(|built| (built, settings))
+            }
+            None => None,
+        };
+        // Also of a refused one: its files may be what is mended next.
+        self.named_files.clone_from(&loaded.named_files);
+        let Some((Built { gateway, remotes }, settings)) = built else {
+            return Err(Report::new(loaded.source, findings));
+        };
+        self.control.shutdown = settings.shutdown;
+        self.live.replace(gateway);
+        self.kept.retain_remotes(&remotes);
+        self.refresh(remotes);
+        Ok(())
+    }
+
+    fn refuse_fixed(&self, settings: &Settings, loaded: &Loaded, findings: &mut Findings) {
+        let new = Fixed::of(settings);
+        if new == self.fixed {
+            return;
+        }
+        let document = &loaded.document;
+        let changed: [(&str, bool, Place); 3] = [
+            (
+                "listen",
+                (new.public, new.admin) != (self.fixed.public, self.fixed.admin),
+                document.listen.public.place,
+            ),
+            (
+                "store",
+                new.store != self.fixed.store,
+                document.store.as_ref().map_or_else(Place::default, |store| store.place),
+            ),
+            (
+                "workers",
+                new.workers != self.fixed.workers,
+                document.workers.as_ref().map_or_else(Place::default, |workers| workers.place),
+            ),
+        ];
+        for (key, is_changed, place) in changed {
+            if is_changed {
+                findings.error(place, format!("a change of `{key}` needs a restart"));
+            }
+        }
+    }
+
+    /// Starts a loop for each key set that has none, ends those that nobody names.
+    fn refresh(&mut self, remotes: Vec<Arc<RemoteKeys>>) {
+        self.refreshing.retain(|(keys, task)| {
+            let is_named = remotes.iter().any(|named| Arc::ptr_eq(named, keys));
+            if !is_named {
+                task.abort();
+            }
+            is_named
+        });
+        for keys in &remotes {
+            if !self.refreshing.iter().any(|(running, _)| Arc::ptr_eq(running, keys)) {
+                let task = self.tasks.spawn(Arc::clone(keys).run());
+                self.refreshing.push((Arc::clone(keys), task));
+            }
+        }
+        self.admin.watch(remotes);
+    }
+
+    fn watched(&self) -> Vec<PathBuf> {
+        std::iter::once(&self.control.path).chain(&self.named_files).cloned().collect()
+    }
+
+    /// A reload may have changed which files are named.
+    async fn watch_again(&self, watch: &mut Option<config::Watch>) {
+        if let Some(watch) = watch {
+            watch.replace(self.watched()).await;
+        }
+    }
+}
+
+async fn changed(watch: &mut Option<config::Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends at an order to stop, or at a second one to drain.
+async fn second_order(orders: &mut mpsc::Receiver<Order>) {
+    loop {
+        match orders.recv().await {
+            // A reload would only delay the end.
+            Some(Order::Reload(_)) => {}
+            Some(Order::Drain | Order::Stop) | None => return,
+        }
+    }
+}
+
+/// Whether `future` ended within `time`.
+async fn within(time: Duration, future: impl Future<Output = ()>) -> bool {
+    tokio::time::timeout(time, future).await.is_ok()
+}
+
+fn listen(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+async fn serve_admin(listener: TcpListener, admin: Arc<Admin>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= ADMIN_CONNECTIONS {
+            connections.join_next().await;
+        }
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                connections.spawn(answer_operator(stream, Arc::clone(&admin)));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on the admin listener");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn answer_operator(stream: TcpStream, admin: Arc<Admin>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = admin.answer(&request);
+        async move { Ok::<_, std::convert::Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(ADMIN_PATIENCE)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = pin!(connection).await {
+        tracing::debug!(%error, "an admin connection ended");
+    }
+}
+
+/// Threads for name look-ups and files.
+const BLOCKING_THREADS: usize = 4;
+/// Connections of operators at once.
+const ADMIN_CONNECTIONS: usize = 64;
+/// How long an operator's request may take to arrive, or the next one to come.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(30);

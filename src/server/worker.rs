@@ -1,0 +1,173 @@
+//! A worker: one thread, one single-threaded runtime, one listener, connections of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::connection;
+use super::connection::Patience;
+use crate::inquiry::Peer;
+use crate::proxy::Proxy;
+use crate::telemetry::Metrics;
+
+/// What the connections of one worker share.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) proxy: Proxy,
+    pub(super) draining: Notify,
+    is_draining: AtomicBool,
+    metrics: Metrics,
+    /// Counts connections of all workers together.
+    room: Arc<Semaphore>,
+    patience: Patience,
+}
+
+/// When a worker is to stop.
+#[derive(Debug)]
+pub(super) struct Stop {
+    /// Set once draining begins: the instant at which it ends whatever is still under way.
+    pub(super) signal: tokio::sync::watch::Receiver<Option<Instant>>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        proxy: Proxy,
+        metrics: Metrics,
+        room: Arc<Semaphore>,
+        patience: Patience,
+    ) -> Self {
+        let is_draining = AtomicBool::new(false);
+        Self { proxy, draining: Notify::new(), is_draining, metrics, room, patience }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Accepts and serves until told to stop, then lets what is under way finish.
+    pub(super) async fn run(self: Arc<Self>, listener: TcpListener, mut stop: Stop) {
+        let mut connections = JoinSet::new();
+        let mut sweep = tokio::time::interval(SWEEP);
+        let deadline = loop {
+            // Each branch may be dropped at its await: an accept not yet done stays in the backlog, a
+            // joined task is gone for good, a tick or a change comes again.
+            tokio::select! {
+                accepted = listener.accept() => self.accepted(accepted, &mut connections).await,
+                Some(ended) = connections.join_next() => self.ended(ended),
+                _ = sweep.tick() => self.proxy.upstreams.sweep(),
+                changed = stop.signal.changed() => {
+                    let deadline = *stop.signal.borrow_and_update();
+                    match (deadline, changed) {
+                        (Some(deadline), _) => break deadline,
+                        (None, Ok(())) => {}
+                        // Whoever could tell us is gone: stop at once.
+                        (None, Err(_)) => break Instant::now(),
+                    }
+                }
+            }
+        };
+        self.drain(listener, connections, deadline).await;
+    }
+
+    async fn drain(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        mut connections: JoinSet<Result<(), hyper::Error>>,
+        deadline: Instant,
+    ) {
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.draining.notify_waiters();
+        // What the kernel has accepted for us already is ours to answer.
+        while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+            self.accepted(accepted, &mut connections).await;
+        }
+        drop(listener);
+        let finished = async {
+            while let Some(ended) = connections.join_next().await {
+                self.ended(ended);
+            }
+        };
+        if tokio::time::timeout_at(deadline, finished).await.is_err() {
+            tracing::warn!(cut = connections.len(), "requests were cut at the end of the grace");
+        }
+    }
+
+    async fn accepted(
+        self: &Arc<Self>,
+        accepted: std::io::Result<(TcpStream, SocketAddr)>,
+        connections: &mut JoinSet<Result<(), hyper::Error>>,
+    ) {
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_one_connection(&error) => return,
+            Err(error) => {
+                // Out of descriptors or memory: trying again at once would only spin.
+                tracing::error!(%error, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                return;
+            }
+        };
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
+            self.metrics.connections_refused.inc();
+            return;
+        };
+        // Answers are whole messages; waiting to fill a segment only delays them.
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        self.metrics.connections.inc();
+        let worker = Arc::clone(self);
+        let open = self.metrics.connections.clone();
+        connections.spawn(async move {
+            let _open = OnDrop(Some(move || open.dec()));
+            let _place = place;
+            let patience = worker.patience;
+            connection::serve(stream, Peer::direct(address.ip()), worker, patience).await
+        });
+    }
+
+    fn ended(&self, ended: Result<Result<(), hyper::Error>, tokio::task::JoinError>) {
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.is_parse() => {
+                self.metrics.malformed.inc();
+                tracing::debug!(%error, "malformed request");
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "connection ended"),
+            Err(error) if error.is_panic() => {
+                self.metrics.panics.inc();
+                tracing::error!("a request ended in a panic; its connection was closed");
+            }
+            Err(_cancelled) => {}
+        }
+    }
+}
+
+/// Errors of the connection that was to be accepted, not of the listener.
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Runs its closure when it goes, also when the task is aborted or panics.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(run) = self.0.take() {
+            run();
+        }
+    }
+}
+
+/// How often unused upstream connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long accepting rests after an error of the listener.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

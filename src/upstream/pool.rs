@@ -1,0 +1,89 @@
+//! The unused connections of one worker, per destination; the last one used is the first one taken.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use prometheus::IntCounterVec;
+
+use super::UpstreamError;
+use super::link::Link;
+use crate::gateway::Destination;
+use crate::telemetry::Metrics;
+
+/// One stack of unused connections per destination slot. The lock is never contended (one worker)
+/// and never held across an await.
+#[derive(Debug)]
+pub(super) struct Pools {
+    idle: Mutex<Vec<Vec<Link>>>,
+    connections: IntCounterVec,
+}
+
+impl Pools {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        Self { idle: Mutex::default(), connections: metrics.upstream_connections.clone() }
+    }
+
+    /// Takes an unused connection that is still open.
+    pub(super) async fn checkout(&self, destination: &Destination) -> Option<Link> {
+        poll_fn(|cx| Poll::Ready(self.take_open(destination, cx))).await
+    }
+
+    /// Opens a new connection.
+    pub(super) async fn open(&self, destination: &Destination) -> Result<Link, UpstreamError> {
+        let link = Link::open(destination).await;
+        let outcome = if link.is_ok() { "opened" } else { "failed" };
+        self.connections.with_label_values(&[destination.name.as_str(), outcome]).inc();
+        link
+    }
+
+    /// Keeps a connection whose answer was read to its end.
+    pub(super) fn give_back(&self, destination: &Destination, mut link: Link) {
+        if !link.is_ready() {
+            return;
+        }
+        link.idle_since = Instant::now();
+        let mut stacks = self.lock();
+        if stacks.len() <= destination.slot {
+            stacks.resize_with(destination.slot + 1, Vec::new);
+        }
+        if let Some(stack) = stacks.get_mut(destination.slot)
+            && stack.len() < destination.idle_connections
+        {
+            stack.push(link);
+        }
+    }
+
+    /// Drops what was unused for too long or was closed by the other end.
+    pub(super) fn sweep(&self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        for stack in self.lock().iter_mut() {
+            stack.retain_mut(|link| !link.is_stale() && link.drive(&mut cx));
+        }
+    }
+
+    fn take_open(&self, destination: &Destination, cx: &mut Context<'_>) -> Option<Link> {
+        let mut stacks = self.lock();
+        let stack = stacks.get_mut(destination.slot)?;
+        while let Some(mut link) = stack.pop() {
+            if link.is_stale() {
+                // Those below have been unused for longer still.
+                stack.clear();
+            } else if link.drive(cx) && link.is_ready() {
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<Link>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Shared by the bodies that give their connection back.
+pub(super) type SharedPools = Arc<Pools>;
