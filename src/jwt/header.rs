@@ -32,15 +32,15 @@ impl Header {
         if kid.as_ref().is_some_and(is_odd) {
             return Err(TokenError::Malformed("the key id is too long or not printable"));
         }
-        let algorithm = algorithm.flatten().ok_or(TokenError::UnsupportedAlgorithm)?;
+        let algorithm =
+            algorithm.and_then(|name| name.0).ok_or(TokenError::UnsupportedAlgorithm)?;
         Ok(Self { algorithm, kid, typ })
     }
 }
 
 #[derive(Default)]
 struct Members {
-    /// Absent; there, but unknown; known.
-    algorithm: Option<Option<Algorithm>>,
+    algorithm: Option<AlgorithmName>,
     kid: Option<String>,
     typ: Option<String>,
 }
@@ -75,9 +75,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
         let mut others: Vec<String> = Vec::new();
         while let Some(name) = members.next_key::<Name>()? {
             let is_repeated = match name {
-                Name::Algorithm => {
-                    read.algorithm.replace(members.next_value::<AlgorithmName>()?.0).is_some()
-                }
+                Name::Algorithm => read.algorithm.replace(members.next_value()?).is_some(),
                 Name::Kid => read.kid.replace(members.next_value()?).is_some(),
                 Name::Typ => read.typ.replace(members.next_value()?).is_some(),
                 Name::Refused => return Err(A::Error::custom("an extension")),
@@ -122,6 +120,7 @@ impl Visitor<'_> for NameVisitor {
     }
 }
 
+/// The algorithm that was named, unless it is not a known one.
 struct AlgorithmName(Option<Algorithm>);
 
 impl<'de> Deserialize<'de> for AlgorithmName {
