@@ -272,13 +272,13 @@ mod tests {
             }
             stream.write_all(answer.as_bytes()).await.unwrap();
             drop(stream);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
-        let fetched = tokio::select! {
-            fetched = fetcher.get(&address) => fetched,
+        let outcome = tokio::select! {
+            outcome = fetcher.get(&address) => outcome,
             () = serve => Err(FetchError::Late(Duration::ZERO)),
         };
-        (fetched, String::from_utf8_lossy(&head).into_owned())
+        (outcome, String::from_utf8_lossy(&head).into_owned())
     }
 
     async fn answered(answer: &str) -> Result<Fetched, FetchError> {
