@@ -266,8 +266,8 @@ fn the_last_good_keys_survive_a_restart() {
     let named = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
     eventually("the keys are in place", || {
         // What ends in `.new` is still being written.
-        let mut names = std::fs::read_dir(kept.path()).unwrap().map(named);
-        names.any(|name| !name.to_string_lossy().ends_with(".new"))
+        let mut files = std::fs::read_dir(kept.path()).unwrap().map(named);
+        files.any(|name| !name.to_string_lossy().ends_with(".new"))
     });
     drop(world);
     issuer.becomes(Manner::Gone);
