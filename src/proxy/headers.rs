@@ -15,11 +15,8 @@ use crate::inquiry::Peer;
 pub(super) fn forward_request(headers: &mut HeaderMap, peer: &Peer, host: Option<&HeaderValue>) {
     let wants_trailers = drop_hop_by_hop(headers);
     if headers.keys().any(|name| is_way(name) || is_rewriting(name)) {
-        let written: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| is_way(name) || is_rewriting(name))
-            .cloned()
-            .collect();
+        let written: Vec<HeaderName> =
+            headers.keys().filter(|name| is_way(name) || is_rewriting(name)).cloned().collect();
         for name in written {
             // A trusted proxy in front knows the scheme and host that the client used.
             if !(peer.is_trusted && (name == FORWARDED_PROTO || name == FORWARDED_HOST)) {

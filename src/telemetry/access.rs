@@ -205,6 +205,8 @@ const BATCH: Duration = Duration::from_millis(10);
 mod tests {
     use super::*;
 
+    const STEPS: &[(&str, Duration)] = &[("match", Duration::from_micros(3))];
+
     fn line(path: &str) -> Line<'_> {
         Line {
             time: Timestamp::from_millis(1_700_000_000_123),
@@ -223,7 +225,7 @@ mod tests {
             subject: None,
             client: "192.0.2.1".into(),
             duration: Duration::from_micros(1500),
-            steps: &[("match", Duration::from_micros(3))],
+            steps: STEPS,
         }
     }
 
