@@ -1,6 +1,5 @@
 //! What it costs to find a route among 10, 1,000 and 10,000, and to judge an expression.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
-#![expect(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;
 use std::net::IpAddr;

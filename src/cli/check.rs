@@ -83,6 +83,7 @@ fn count(number: usize, what: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::Settings;
+    use crate::server;
 
     fn check(text: &str, format: Format) -> (u8, String) {
         let folder = tempfile::tempdir().unwrap();
@@ -143,5 +144,24 @@ routes: [ { match: \"* /**\", to: api, public: true } ]
         assert_eq!(code, 0);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&json["errors"], &json["routes"]), (&0.into(), &1.into()));
+    }
+
+    #[test]
+    fn every_shipped_configuration_is_accepted_whole() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let mut files = vec![folder.join("reference.yaml")];
+        for entry in std::fs::read_dir(folder.join("examples")).unwrap() {
+            files.push(entry.unwrap().path());
+        }
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+        assert_eq!(files.len(), 5);
+        for file in files {
+            let mut out = Vec::new();
+            let args = CheckArgs { file, format: Format::Text };
+            let code = run(&args, &mut out, |loaded, findings| {
+                server::compile(loaded, findings);
+            });
+            assert_eq!(code.unwrap(), 0, "{}", String::from_utf8_lossy(&out));
+        }
     }
 }

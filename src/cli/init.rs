@@ -54,8 +54,8 @@ mod tests {
     use crate::config;
     use crate::config::Findings;
     use crate::config::Report;
-    use crate::config::Settings;
     use crate::config::Source;
+    use crate::server;
 
     fn init(upstream: &str, output: PathBuf) -> Result<String, String> {
         let mut out = Vec::new();
@@ -66,12 +66,12 @@ mod tests {
 
     #[track_caller]
     fn assert_accepted(text: &str) {
-        let loaded = config::parse(Source::new("portcullis.yaml", text)).unwrap();
+        let mut loaded = config::parse(Source::new("portcullis.yaml", text)).unwrap();
         let mut findings = Findings::new();
-        let settings = Settings::resolve(&loaded, &mut findings);
+        let gateway = server::compile(&mut loaded, &mut findings);
         let report = Report::new(loaded.source, findings);
         assert!(report.findings().is_empty(), "{report}");
-        assert!(settings.unwrap().upstreams.contains_key("api"));
+        assert!(gateway.is_some() && loaded.document.upstreams.contains_key("api"));
     }
 
     #[test]

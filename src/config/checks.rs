@@ -110,7 +110,8 @@ impl Carrier {
             (None, Some(name), None, None, None) => parameter(name, findings).map(Self::Query),
             (None, None, Some(name), None, None) => cookie(name, findings).map(Self::Cookie),
             (None, None, None, Some(id), Some(secret)) => {
-                let (id_name, secret_name) = (header(id, findings), header(secret, findings));
+                let (id_name, secret_name) =
+                    (header(id, findings), secret_header(secret, findings));
                 if id_name.is_some() && id_name == secret_name {
                     findings.error(secret.place, "id and secret cannot share a header");
                 }
@@ -134,6 +135,18 @@ impl Carrier {
             }
         }
     }
+}
+
+/// The name of the header with the secret; what stands there may be the secret itself.
+fn secret_header(name: &At<String>, findings: &mut Findings) -> Option<HeaderName> {
+    if HeaderName::try_from(name.value.as_str()).is_err() {
+        findings
+            .error(name.place, "`secret` is not the name of a header")
+            .hidden()
+            .help("callers send their secret in a header: write the name of that header");
+        return None;
+    }
+    header(name, findings)
 }
 
 pub(super) fn header(name: &At<String>, findings: &mut Findings) -> Option<HeaderName> {
@@ -184,4 +197,85 @@ pub(super) fn parameter(name: &At<String>, findings: &mut Findings) -> Option<St
         return None;
     }
     Some(name.value.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::tests::remarks;
+    use crate::config::settings::tests::settings;
+
+    #[track_caller]
+    fn carrier(keys: &str) -> Carrier {
+        let settings = settings(&format!("checks: {{ app: {{ app_key: {{ {keys} }} }} }}"));
+        match &settings.checks["app"] {
+            CheckSettings::AppKey(key) => key.carrier.clone(),
+            CheckSettings::Jwt(_) => panic!("not a key"),
+        }
+    }
+
+    #[track_caller]
+    fn assert_refused(keys: &str, found: &str) {
+        let found_here = remarks(&format!("checks: {{ app: {{ app_key: {{ {keys} }} }} }}"));
+        assert_eq!(found_here, [found], "{keys}");
+    }
+
+    #[test]
+    fn a_key_is_carried_in_one_place_or_a_pair_of_headers() {
+        let name = HeaderName::from_static;
+        assert_eq!(carrier("header: X-App-Key"), Carrier::Header(name("x-app-key")));
+        assert_eq!(carrier("query: app_key"), Carrier::Query("app_key".to_owned()));
+        assert_eq!(carrier("cookie: app_key"), Carrier::Cookie("app_key".to_owned()));
+        let pair = Carrier::Pair { id: name("x-id"), secret: name("x-secret") };
+        assert_eq!(carrier("id: X-Id, secret: X-Secret"), pair);
+    }
+
+    #[test]
+    fn no_place_and_two_places_are_refused() {
+        let one = "4:16 an application key is carried in exactly one place";
+        for keys in [
+            "",
+            "client_address: X-Ip",
+            "header: X-App-Key, query: app_key",
+            "query: a, cookie: a",
+            "header: X-App-Key, secret: X-Secret",
+            "header: A, id: B, secret: C",
+        ] {
+            assert_refused(keys, one);
+        }
+        assert_refused("id: X-Id", "4:16 `id` without `secret` proves nothing");
+        assert_refused(
+            "secret: X-Secret",
+            "4:16 `secret` names the second header of a pair, and `id` is missing",
+        );
+        assert_refused("id: X-Id, secret: x-id", "4:47 id and secret cannot share a header");
+    }
+
+    #[test]
+    fn names_that_cannot_be_sent_are_refused() {
+        assert_refused("header: \"X App\"", "4:37 `X App` is not the name of a header");
+        assert_refused("header: \"\"", "4:37 `` is not the name of a header");
+        assert_refused("header: Host", "4:37 `Host` cannot carry a credential");
+        assert_refused(
+            "header: A, client_address: Connection",
+            "4:56 `Connection` cannot carry a credential",
+        );
+        assert_refused("cookie: \"a=b\"", "4:37 `a=b` is not the name of a cookie");
+        assert_refused("query: \"a&b\"", "4:36 `a&b` is not the name of a query parameter");
+        assert_refused("query: \"a%62\"", "4:36 `a%62` is not the name of a query parameter");
+        assert_refused("id: A, secret: \"hunter 2\"", "4:44 `secret` is not the name of a header");
+    }
+
+    #[test]
+    fn names_of_checks_are_words_of_require() {
+        let named = |name: &str| {
+            remarks(&format!("checks: {{ {name}: {{ app_key: {{ header: A }} }} }}")).len()
+        };
+        for name in ["app", "a", "App-2_x", &"a".repeat(64)] {
+            assert_eq!(named(name), 0, "{name}");
+        }
+        for name in ["and", "or", "2a", "-a", "\"\"", "\"a b\"", "\"a?\"", "é", &"a".repeat(65)] {
+            assert_eq!(named(name), 1, "{name}");
+        }
+    }
 }

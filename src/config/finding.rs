@@ -112,6 +112,15 @@ impl Finding {
 pub struct Remark<'a>(Option<&'a mut Finding>);
 
 impl Remark<'_> {
+    /// Keeps what stands at the place out of the report, since it may be a secret.
+    #[must_use]
+    pub fn hidden(mut self) -> Self {
+        if let Some(finding) = &mut self.0 {
+            finding.hidden = true;
+        }
+        self
+    }
+
     /// Adds what to do about it.
     pub fn help(self, help: impl Into<String>) {
         if let Some(finding) = self.0 {

@@ -1,24 +1,20 @@
-//! The issuers of a `jwt` check, read: whose tokens, for whom, and where the keys are.
+//! The issuers of a `jwt` check, read: whose tokens, for whom, and how they are carried.
 //!
-//! Which combinations make sense is decided here; whether a key is any good is decided by whoever
-//! reads it.
+//! Where the keys are is read by `keys`.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::Path;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
-use http::Uri;
 
 use super::bounds;
 use super::checks;
 use super::document::JwtEntry;
 use super::finding::Findings;
+use super::keys::KeyLocation;
 use super::scalar::At;
 use super::scalar::Place;
-use super::scalar::SecretRef;
 
 /// Tokens of one issuer.
 #[derive(Clone, Debug)]
@@ -75,21 +71,6 @@ pub enum TypSettings {
     Any,
     /// One of these.
     OneOf(Vec<String>),
-}
-
-/// Where the keys of an issuer are.
-#[derive(Clone, Debug)]
-pub enum KeyLocation {
-    /// A key set in a file.
-    JwksFile(PathBuf),
-    /// A key set at an address.
-    JwksUrl(Uri),
-    /// A key set at the address that the issuer's discovery document names.
-    Discover,
-    /// One public key.
-    Key(At<SecretRef>),
-    /// A shared secret.
-    Secret(At<SecretRef>),
 }
 
 /// The JOSE names of the algorithms that can be accepted.
@@ -285,97 +266,146 @@ fn algorithms(written: &At<Vec<At<String>>>, findings: &mut Findings) -> Option<
     is_known.then(|| written.value.clone())
 }
 
-impl KeyLocation {
-    fn resolve(
-        entry: &JwtEntry,
-        place: Place,
-        folder: &Path,
-        findings: &mut Findings,
-    ) -> Option<Self> {
-        match (&entry.jwks, &entry.key, &entry.secret) {
-            (Some(jwks), None, None) => Self::jwks(jwks, entry, folder, findings),
-            (None, Some(key), None) => Some(Self::Key(key.clone())),
-            (None, None, Some(secret)) => Some(Self::Secret(secret.clone())),
-            _ => {
-                findings
-                    .error(place, "the keys of an issuer come from exactly one place")
-                    .help("write one of `jwks`, `key` and `secret`");
-                None
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::checks::CheckSettings;
+    use crate::config::settings::tests::remarks;
+    use crate::config::settings::tests::settings;
+
+    const GOOD: [(&str, &str); 4] = [
+        ("issuer", "https://id.example.com"),
+        ("audience", "api"),
+        ("algorithms", "[ES256]"),
+        ("jwks", "discover"),
+    ];
+
+    /// One entry: the good one with keys replaced, added (`key: value`) or left out (`-key`).
+    fn entry(changes: &[&str]) -> String {
+        let mut keys: Vec<(String, String)> =
+            GOOD.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        for change in changes {
+            let (key, value) = change.split_once(": ").unwrap_or((change, ""));
+            keys.retain(|(known, _)| known != key.trim_start_matches('-'));
+            if !value.is_empty() {
+                keys.push((key.to_owned(), value.to_owned()));
             }
+        }
+        let lines: Vec<_> = keys.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+        format!("    - {}\n", lines.join("\n      "))
+    }
+
+    fn check(entries: &[String]) -> String {
+        format!("checks:\n  user:\n    jwt:\n{}", entries.concat())
+    }
+
+    #[track_caller]
+    pub(in crate::config) fn resolved(changes: &[&str]) -> JwtSettings {
+        let settings = settings(&check(&[entry(changes)]));
+        match &settings.checks["user"] {
+            CheckSettings::Jwt(entries) => entries[0].clone(),
+            CheckSettings::AppKey(_) => panic!("not a token"),
         }
     }
 
-    fn jwks(
-        jwks: &At<String>,
-        entry: &JwtEntry,
-        folder: &Path,
-        findings: &mut Findings,
-    ) -> Option<Self> {
-        if let Some(path) = jwks.strip_prefix("file:").filter(|path| !path.is_empty()) {
-            return Some(Self::JwksFile(folder.join(path)));
-        }
-        let is_discovered = jwks.value == "discover";
-        let written = if is_discovered { &entry.issuer } else { jwks };
-        let Some(uri) = address(written) else {
-            let remark = findings.error(
-                jwks.place,
-                if is_discovered {
-                    format!("`{}` is not an address that can be asked", written.value)
-                } else {
-                    "not a key set: expected `file:PATH`, an address, or `discover`".to_owned()
-                },
-            );
-            if !is_discovered {
-                remark.suggest(&jwks.value, ["discover"]);
-            }
-            return None;
-        };
-        if uri.scheme_str() == Some("http") && !is_loopback(&uri) && !entry.insecure {
-            findings
-                .error(jwks.place, "keys over plain `http:` can be replaced by anybody on the way")
-                .help("use `https:`, or write `insecure: true` beside it");
-            return None;
-        }
-        Some(if is_discovered { Self::Discover } else { Self::JwksUrl(uri) })
+    /// What is said about an entry, without the places.
+    #[track_caller]
+    pub(in crate::config) fn said(changes: &[&str]) -> Vec<String> {
+        let remarks = remarks(&check(&[entry(changes)]));
+        remarks.iter().map(|one| one.split_once(' ').unwrap().1.to_owned()).collect()
     }
 
-    /// A shared secret goes with HS algorithms, a public key never does.
-    fn judge(&self, algorithms: &[At<String>], findings: &mut Findings) {
-        let is_shared = algorithms.iter().all(|name| name.starts_with("HS"));
-        match self {
-            Self::Secret(secret) if !is_shared => findings
-                .error(secret.place, "a shared secret proves HS algorithms only")
-                .help("use `key` or `jwks` for public keys"),
-            Self::Key(key) if is_shared => findings
-                .error(key.place, "a public key cannot prove HS algorithms")
-                .help("use `secret` for a shared secret"),
-            Self::JwksUrl(_) | Self::Discover if is_shared => {
-                if let Some(first) = algorithms.first() {
-                    findings
-                        .error(first.place, "a shared secret is never fetched from an address")
-                        .help("use `secret`");
-                }
-            }
-            Self::Secret(_)
-            | Self::Key(_)
-            | Self::JwksFile(_)
-            | Self::JwksUrl(_)
-            | Self::Discover => {}
-        }
+    #[test]
+    fn what_is_not_written_has_its_default() {
+        let entry = resolved(&[]);
+        assert_eq!(entry.issuer.as_deref(), Some("https://id.example.com"));
+        assert_eq!(entry.audience, AudienceSettings::OneOf(vec!["api".to_owned()]));
+        assert_eq!(entry.typ, TypSettings::Default);
+        assert_eq!(entry.identity.value, "/sub");
+        assert_eq!(entry.schemes[0].value, "Bearer");
+        assert_eq!(entry.leeway, Duration::ZERO);
+        assert_eq!(entry.max_stale, Duration::from_hours(24));
+        assert!(entry.keep && !entry.insecure && entry.permissions.is_none());
+        assert!(matches!(entry.keys, KeyLocation::Discover));
     }
-}
 
-fn address(text: &str) -> Option<Uri> {
-    let uri: Uri = text.parse().ok()?;
-    let authority = uri.authority()?;
-    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-    // A password in an address would travel in logs and metrics.
-    (is_web && !authority.as_str().contains('@')).then_some(uri)
-}
+    #[test]
+    fn the_kind_of_key_and_the_algorithms_must_agree() {
+        assert_eq!(
+            said(&["-jwks", "secret: env:S"]),
+            ["a shared secret proves HS algorithms only"]
+        );
+        assert_eq!(
+            said(&["-jwks", "algorithms: [HS512]", "key: file:a.pem"]),
+            ["a public key cannot prove HS algorithms"]
+        );
+        assert_eq!(
+            said(&["algorithms: [HS256]"]),
+            ["a shared secret is never fetched from an address"]
+        );
+        assert_eq!(
+            said(&["algorithms: [HS256, RS256]"]),
+            ["a shared secret and public keys cannot prove the same issuer"]
+        );
+        assert_eq!(said(&["algorithms: []"]), ["an issuer without algorithms proves nothing"]);
+        assert_eq!(
+            said(&["algorithms: [none, es256, ES512]"]),
+            ["`none`", "`es256`", "`ES512`"].map(|name| format!("{name} is not a known algorithm"))
+        );
+        assert_eq!(resolved(&["algorithms: [RS256, PS512, ES384, EdDSA]"]).algorithms.len(), 4);
+    }
 
-fn is_loopback(uri: &Uri) -> bool {
-    uri.host().is_some_and(|host| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-    })
+    #[test]
+    fn written_exceptions_are_listed_each_time() {
+        assert_eq!(
+            said(&["issuer: none", "audience: none", "typ: any", "jwks: file:k.json"]),
+            [
+                "`issuer: none` accepts tokens that name no issuer",
+                "`audience: none` accepts tokens that were meant for another service",
+                "`typ: any` accepts tokens that were made for another purpose",
+            ]
+        );
+        let entry = resolved(&["issuer: none", "audience: none", "typ: any", "jwks: file:k.json"]);
+        assert_eq!((entry.issuer, entry.audience), (None, AudienceSettings::Any));
+        assert_eq!(entry.typ, TypSettings::Any);
+    }
+
+    #[test]
+    fn an_exception_stands_alone() {
+        let audience = ["an audience is one text or several, none empty"];
+        for text in ["[]", "\"\"", "[api, none]", "[api, \"\"]"] {
+            assert_eq!(said(&[&format!("audience: {text}")]), audience, "{text}");
+        }
+        let typ = ["a `typ` is one text or several, none empty"];
+        for text in ["[]", "\"\"", "[JWT, any]"] {
+            assert_eq!(said(&[&format!("typ: {text}")]), typ, "{text}");
+        }
+        assert_eq!(
+            said(&["issuer: \"\"", "jwks: file:k.json"]),
+            ["an issuer is the exact `iss` of its tokens"]
+        );
+    }
+
+    #[test]
+    fn an_issuer_stands_once_in_a_check() {
+        let other = entry(&["issuer: https://other.example.com"]);
+        assert_eq!(remarks(&check(&[entry(&[]), other])), [""; 0]);
+        assert_eq!(
+            remarks(&check(&[entry(&[]), entry(&["-jwks", "key: file:k.pem"])])),
+            ["11:15 this issuer already stands in line 7"]
+        );
+        let empty = remarks("checks: { user: { jwt: [] } }");
+        assert_eq!(empty, ["4:17 a `jwt` check without issuers accepts no token"]);
+    }
+
+    #[test]
+    fn a_token_is_looked_for_somewhere_and_in_authorization_by_scheme_only() {
+        assert_eq!(said(&["schemes: []"]), ["no place is left in which a token could be carried"]);
+        assert_eq!(said(&["schemes: []", "cookie: token"]), [""; 0]);
+        assert_eq!(said(&["header: authorization"]), ["`Authorization` is read by `schemes`"]);
+        assert_eq!(said(&["header: Host"]), ["`Host` cannot carry a credential"]);
+        let entry = resolved(&["header: X-Token", "query: t", "keep: false"]);
+        assert_eq!(entry.header, Some(HeaderName::from_static("x-token")));
+        assert_eq!((entry.query.as_deref(), entry.keep), (Some("t"), false));
+    }
 }

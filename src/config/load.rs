@@ -170,7 +170,10 @@ fn without_place(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::config::settings::Settings;
 
     const BASE: &str = "listen: { public: 127.0.0.1:80 }\nupstreams: {}\nroutes: []\n";
 
@@ -407,5 +410,30 @@ routes: []
         assert_eq!(b.url.value, "http://b");
         assert_eq!(b.url.place, Place { line: 4, column: 21 });
         assert!(b.timeout.is_some());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_damaged_file_is_read_or_reported_and_nothing_else(
+            at in 0_usize..12_000,
+            cut in 0_usize..40,
+            put in "[-a-z0-9:{}\\[\\]&*!|>'\"%@`#,? \n\t\u{e9}\u{1f511}]{0,8}",
+        ) {
+            let reference = include_str!("../../config/reference.yaml");
+            let (start, end) = (reference.floor_char_boundary(at), reference.floor_char_boundary(at + cut));
+            let (before, behind) = (reference.get(..start).unwrap(), reference.get(end..).unwrap());
+            match parse(Source::new("p.yaml", format!("{before}{put}{behind}"))) {
+                Err(report) => prop_assert!(report.to_string().starts_with("error: ")),
+                Ok(loaded) => {
+                    let mut findings = Findings::new();
+                    let settings = Settings::resolve(&loaded, &mut findings);
+                    prop_assert!(settings.is_some() || findings.has_errors());
+                    let report = Report::new(loaded.source, findings).to_string();
+                    prop_assert!(report.is_empty() || report.ends_with("\n\n"));
+                }
+            }
+        }
     }
 }

@@ -4,11 +4,13 @@
 //! becomes a [`Finding`] and is shown by a [`Report`]. Nothing here is compiled or run.
 
 mod address;
+mod apps;
 mod bounds;
 mod checks;
 mod document;
 mod finding;
 mod issuers;
+mod keys;
 mod load;
 mod report;
 mod scalar;
@@ -19,6 +21,7 @@ mod source;
 mod watch;
 
 pub use address::{Listeners, StoreAddress, UpstreamAddress};
+pub use apps::AppSettings;
 pub use bounds::{BOUNDS, Bound, Unit};
 pub use checks::{AppKeySettings, Carrier, CheckSettings};
 pub use document::{
@@ -26,15 +29,16 @@ pub use document::{
     RouteEntry, Shutdown, Timeouts, Upstream,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
-pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, KeyLocation, TypSettings};
+pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TypSettings};
+pub use keys::KeyLocation;
 pub use load::{Loaded, load, parse};
 pub use report::Report;
 pub use scalar::{At, Length, Place, SecretRef, Size, TextOrList};
 pub use schema::schema;
 pub use secrets::{SecretError, Secrets};
 pub use settings::{
-    AccessLogSettings, AppSettings, CacheSettings, LimitSettings, RouteNumbers, Settings,
-    ShutdownSettings, TimeoutSettings, UpstreamSettings,
+    AccessLogSettings, CacheSettings, LimitSettings, RouteNumbers, Settings, ShutdownSettings,
+    TimeoutSettings, UpstreamSettings,
 };
 pub use source::{Source, SourceError};
 pub use watch::Watch;

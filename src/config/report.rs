@@ -143,6 +143,7 @@ impl Excerpt {
         if hidden {
             start = start.min(plain_secret(line).unwrap_or(start));
         }
+        let line = without_passwords(line);
         let (before, rest) = line.split_at_checked(start)?;
         let behind: String = if hidden {
             // Nothing behind the place is shown: a secret may hold commas, quotes and comments.
@@ -174,6 +175,28 @@ fn word(text: &str) -> usize {
     text.strip_suffix(':').unwrap_or(text).len()
 }
 
+/// A line in which the user and password of each address are stars, byte for byte.
+fn without_passwords(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, behind)) = rest.split_once("://") {
+        let end = behind.find([' ', '"', '\'']).unwrap_or(behind.len());
+        let (address, later) = behind.split_at_checked(end).unwrap_or((behind, ""));
+        shown.push_str(before);
+        shown.push_str("://");
+        match address.rsplit_once('@') {
+            Some((user, host)) => {
+                shown.extend(std::iter::repeat_n('*', user.len()));
+                shown.push('@');
+                shown.push_str(host);
+            }
+            None => shown.push_str(address),
+        }
+        rest = later;
+    }
+    shown + rest
+}
+
 /// Where in a line a key like `secret` is given a value that is not a reference.
 pub(super) fn plain_secret(line: &str) -> Option<usize> {
     line.match_indices(':').find_map(|(colon, _)| {
@@ -193,4 +216,113 @@ const SECRETIVE: [&str; 4] = ["secret", "password", "key", "token"];
 
 fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(line: u64, column: u64) -> Place {
+        Place { line, column }
+    }
+
+    fn report(text: &str, findings: Findings) -> Report {
+        Report::new(Source::new("p.yaml", text), findings)
+    }
+
+    #[test]
+    fn a_warning_looks_like_an_error_and_comes_behind() {
+        let mut findings = Findings::new();
+        findings.warn(at(1, 4), "public").help("only if you mean it");
+        findings.error(at(2, 1), "bad");
+        let report = report("a: \"b c\" # d\nx: y\n", findings);
+        let expected = r#"
+error: bad
+ --> p.yaml:2:1
+  |
+2 | x: y
+  | ^
+
+warning: public
+ --> p.yaml:1:4
+  |
+1 | a: "b c" # d
+  |    ^^^^^
+  |
+  = help: only if you mean it
+"#;
+        assert_eq!(report.to_string().trim_end(), expected.trim());
+        assert!(report.has_errors());
+        assert_eq!((report.count(Severity::Error), report.count(Severity::Warning)), (1, 1));
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_says_so() {
+        let mut findings = Findings::new();
+        for line in 1..=MAX_SHOWN + 2 {
+            findings.error(at(u64::try_from(line).unwrap(), 1), format!("e{line}."));
+        }
+        let report = report(&"x\n".repeat(100), findings);
+        let text = report.to_string();
+        assert!(text.contains("error: e50.") && !text.contains("error: e51."));
+        assert!(text.ends_with("\n\nand 2 more\n\n"), "{text}");
+        let json = report.to_json();
+        assert_eq!(json["findings"].as_array().unwrap().len(), MAX_SHOWN);
+        assert_eq!((&json["errors"], &json["not_shown"]), (&52.into(), &2.into()));
+    }
+
+    #[test]
+    fn a_place_beyond_the_text_or_without_a_line_is_still_shown() {
+        for (place, expected) in [
+            (at(0, 0), "error: e\n--> p.yaml\n\n"),
+            (at(9, 1), "error: e\n--> p.yaml:9:1\n\n"),
+            (at(1, 5000), "error: e\n--> p.yaml:1:5000\n\n"),
+            (at(1, 9), "error: e\n --> p.yaml:1:3\n  |\n1 | ab\n  |   ^\n\n"),
+        ] {
+            let mut findings = Findings::new();
+            findings.error(place, "e");
+            assert_eq!(report("ab", findings).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_megabyte_is_cut() {
+        let mut findings = Findings::new();
+        findings.error(at(1, 3), "e");
+        assert!(report(&"x".repeat(1 << 20), findings).to_string().len() < 1000);
+    }
+
+    #[test]
+    fn the_word_at_a_place_is_marked() {
+        for (text, length) in [
+            ("plain, next", 5),
+            ("plain } x", 5),
+            ("key: value", 3),
+            ("key:", 3),
+            ("http://a:1/ # c", 11),
+            ("\"a, b\" }", 6),
+            ("'it' x", 4),
+            ("\"open", 5),
+            ("{ a: b }", 1),
+            ("[a]", 1),
+            ("é ü", 5),
+            ("", 0),
+        ] {
+            assert_eq!(word(text), length, "{text}");
+        }
+    }
+
+    #[test]
+    fn passwords_in_addresses_are_stars_and_columns_stay() {
+        for (line, shown) in [
+            ("store: postgres://u:p@h/d", "store: postgres://***@h/d"),
+            ("{ a: \"http://u@h\", b: 'x://y:z@@h' }", "{ a: \"http://*@h\", b: 'x://****@h' }"),
+            ("http://h a@b", "http://h a@b"),
+            ("a@b", "a@b"),
+            ("", ""),
+        ] {
+            assert_eq!(without_passwords(line), shown);
+            assert_eq!(line.len(), shown.len());
+        }
+    }
 }

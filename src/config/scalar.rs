@@ -185,3 +185,61 @@ macro_rules! scalar {
 scalar!(Length, "a length of time such as 250ms, 10s, 5m, 24h or 30d", "^[0-9]+(ms|s|m|h|d)$");
 scalar!(Size, "a size such as 512B, 8KiB, 100MiB or 1GiB", "^[0-9]+(B|KiB|MiB|GiB|TiB)$");
 scalar!(SecretRef, "a reference to a secret: file:PATH or env:NAME", "^(file|env):.+$");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_a_whole_number_and_a_unit() {
+        for (text, millis) in
+            [("0s", 0), ("250ms", 250), ("10s", 10_000), ("5m", 300_000), ("24h", 86_400_000)]
+        {
+            assert_eq!(Length::parse(text), Some(Length(Duration::from_millis(millis))), "{text}");
+        }
+        assert_eq!(Length::parse("30d"), Length::parse("720h"));
+        for text in [
+            "", "10", "s", "-1s", "+1s", "1.5s", "1 s", " 1s", "1s ", "1S", "1sec", "1h30m", "1e3s",
+        ] {
+            assert_eq!(Length::parse(text), None, "{text}");
+        }
+        assert!(Length::parse(&format!("{}ms", u64::MAX)).is_some());
+        assert_eq!(Length::parse(&format!("{}s", u64::MAX)), None);
+        assert_eq!(Length::parse("18446744073709551616ms"), None);
+    }
+
+    #[test]
+    fn a_size_is_a_whole_number_and_a_unit() {
+        for (text, bytes) in [("0B", 0), ("512B", 512), ("8KiB", 8192), ("1TiB", 1 << 40)] {
+            assert_eq!(Size::parse(text), Some(Size(bytes)), "{text}");
+        }
+        assert_eq!(Size::parse("1GiB"), Size::parse("1024MiB"));
+        for text in
+            ["", "8", "KiB", "8K", "8KB", "8kib", "8k", "0x8B", "-1B", "1.5GiB", "16777216TiB"]
+        {
+            assert_eq!(Size::parse(text), None, "{text}");
+        }
+        assert!(Size::parse("16777215TiB").is_some());
+    }
+
+    #[test]
+    fn a_secret_is_a_reference_with_something_behind_it() {
+        let file = |path: &str| Some(SecretRef::File(path.to_owned()));
+        assert_eq!(SecretRef::parse("file:/run/secrets/a:b"), file("/run/secrets/a:b"));
+        assert_eq!(SecretRef::parse("env:NAME"), Some(SecretRef::Env("NAME".to_owned())));
+        for text in ["", "hunter2", "file:", "env:", "file", "FILE:a", " file:a", "vault:a", ":a"] {
+            assert_eq!(SecretRef::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn one_text_and_a_list_of_it_are_the_same() {
+        let read = |yaml: &str| serde_saphyr::from_str::<TextOrList>(yaml).map(|list| list.0);
+        assert_eq!(read("a").unwrap(), ["a"]);
+        assert_eq!(read("[a]").unwrap(), ["a"]);
+        assert_eq!(read("[a, \"1\"]").unwrap(), ["a", "1"]);
+        assert!(read("{ a: b }").is_err());
+        assert!(read("1").is_err());
+        assert!(read("[[a]]").is_err());
+    }
+}

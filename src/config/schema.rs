@@ -91,9 +91,12 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::CheckSettings;
     use crate::config::Findings;
+    use crate::config::KeyLocation;
     use crate::config::Length;
     use crate::config::Report;
+    use crate::config::Secrets;
     use crate::config::Settings;
     use crate::config::Size;
     use crate::config::Source;
@@ -118,13 +121,32 @@ mod tests {
 
     #[track_caller]
     fn resolve(name: &str, text: &str) -> (Loaded, Settings) {
-        let loaded = parse(Source::new(name, text)).unwrap_or_else(|report| panic!("{report}"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let loaded = parse(Source::new(path, text)).unwrap_or_else(|report| panic!("{report}"));
         let mut findings = Findings::new();
         let settings = Settings::resolve(&loaded, &mut findings);
-        if findings.has_errors() {
-            panic!("{}", Report::new(loaded.source, findings));
+        let has_errors = findings.has_errors();
+        assert!(!has_errors, "{}", Report::new(loaded.source, findings));
+        let settings = settings.unwrap();
+        assert_readable(&loaded, &settings);
+        (loaded, settings)
+    }
+
+    /// The files that a shipped configuration names are shipped too.
+    #[track_caller]
+    fn assert_readable(loaded: &Loaded, settings: &Settings) {
+        let mut secrets = Secrets::new(loaded.source.folder());
+        let issuers = settings.checks.values().filter_map(|check| match check {
+            CheckSettings::Jwt(issuers) => Some(issuers),
+            CheckSettings::AppKey(_) => None,
+        });
+        for issuer in issuers.flatten() {
+            match &issuer.keys {
+                KeyLocation::Key(reference) => drop(secrets.read(reference).unwrap()),
+                KeyLocation::JwksFile(path) => drop(secrets.read_file(path).unwrap()),
+                KeyLocation::JwksUrl(_) | KeyLocation::Discover | KeyLocation::Secret(_) => {}
+            }
         }
-        (loaded, settings.unwrap())
     }
 
     fn as_json(yaml: &str) -> Value {
@@ -296,7 +318,7 @@ mod tests {
                 "{name}"
             );
             assert!(validator.is_valid(&as_json(&text)), "{name}");
-            let (_, settings) = resolve(&name, &text);
+            let (_, settings) = resolve(&format!("config/examples/{name}"), &text);
             assert!(!settings.upstreams.is_empty(), "{name}");
             names.push(name);
         }

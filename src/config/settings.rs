@@ -4,23 +4,20 @@
 //! judged where they are compiled. Finds everything there is to find, then goes on with defaults.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::id::AppId;
-use crate::id::Digest;
-
 use super::address::Listeners;
 use super::address::StoreAddress;
 use super::address::UpstreamAddress;
 use super::address::networks;
+use super::apps;
+use super::apps::AppSettings;
 use super::bounds;
 use super::bounds::to_usize;
 use super::checks::CheckSettings;
-use super::document::AppEntry;
 use super::document::Cache;
 use super::document::Document;
 use super::document::Limits;
@@ -30,7 +27,6 @@ use super::document::Timeouts;
 use super::document::Upstream;
 use super::finding::Findings;
 use super::load::Loaded;
-use super::scalar::At;
 
 /// What the document says, apart from its routes.
 #[derive(Debug)]
@@ -74,17 +70,6 @@ pub struct UpstreamSettings {
     pub idle_timeout: Duration,
     /// Unused connections kept per worker.
     pub idle_connections: usize,
-}
-
-/// An application known without a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AppSettings {
-    /// Its public id.
-    pub id: AppId,
-    /// The digest of its key or secret.
-    pub digest: Digest,
-    /// What it may be used for.
-    pub scopes: Vec<String>,
 }
 
 /// Sizes and counts beyond which a request is refused.
@@ -167,7 +152,7 @@ impl Settings {
             .as_ref()
             .and_then(|store| StoreAddress::resolve(store, folder, findings));
         let upstreams = upstreams(document, findings);
-        let apps = apps(&document.apps, findings);
+        let apps = apps::resolve(&document.apps, findings);
         let checks = CheckSettings::resolve_all(&document.checks, folder, findings);
         let limits = LimitSettings::resolve(&document.limits, findings);
         let timeouts = TimeoutSettings::resolve(&document.timeouts, findings);
@@ -288,43 +273,177 @@ fn upstreams(document: &Document, findings: &mut Findings) -> BTreeMap<String, U
         .collect()
 }
 
-fn apps(entries: &[At<AppEntry>], findings: &mut Findings) -> Vec<AppSettings> {
-    let mut ids = HashMap::new();
-    let mut digests = HashMap::new();
-    let mut apps = Vec::new();
-    for entry in entries {
-        if let Some(problem) = app_id_problem(&entry.id) {
-            findings.error(entry.id.place, format!("bad application id: {problem}"));
-        }
-        if let Some(line) = ids.insert(entry.id.value.as_str(), entry.id.place.line) {
-            let id = &entry.id.value;
-            findings.error(entry.id.place, format!("`{id}` is already the id in line {line}"));
-        }
-        let Some(digest) = Digest::from_hex(&entry.sha256) else {
-            findings
-                .error(entry.sha256.place, "not a SHA-256 digest: expected 64 hexadecimal digits")
-                .help("`printf %s \"$KEY\" | sha256sum` prints the digest of a key");
-            continue;
-        };
-        if let Some(line) = digests.insert(digest, entry.sha256.place.line) {
-            findings
-                .error(entry.sha256.place, format!("this digest already stands in line {line}"))
-                .help("two applications with one key cannot be told apart");
-        }
-        let id = AppId::new(entry.id.value.as_str());
-        apps.push(AppSettings { id, digest, scopes: entry.scopes.clone() });
-    }
-    apps
-}
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::load::parse;
+    use crate::config::report::Report;
+    use crate::config::source::Source;
 
-/// An id is sent upstream as the value of a header, so it must be one.
-fn app_id_problem(id: &str) -> Option<&'static str> {
-    match id.len() {
-        0 => Some("it is empty"),
-        129.. => Some("it is longer than 128 bytes"),
-        _ if !id.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Some("only visible ASCII characters can stand in a header")
+    const BASE: &str = "listen: { public: 127.0.0.1:80 }\nupstreams: {}\nroutes: []\n";
+
+    /// What is found in a document that begins with three good lines: `line:column message`.
+    #[track_caller]
+    pub(in crate::config) fn remarks(rest: &str) -> Vec<String> {
+        let (findings, _) = resolve(&format!("{BASE}{rest}"));
+        let place = |at: super::super::Place| format!("{}:{}", at.line, at.column);
+        findings.iter().map(|one| format!("{} {}", place(one.place), one.message)).collect()
+    }
+
+    /// The settings of a document that begins with three good lines and has no errors.
+    #[track_caller]
+    pub(in crate::config) fn settings(rest: &str) -> Settings {
+        let (findings, settings) = resolve(&format!("{BASE}{rest}"));
+        assert!(!findings.has_errors(), "{findings:?}");
+        settings.unwrap()
+    }
+
+    #[track_caller]
+    fn resolve(text: &str) -> (Findings, Option<Settings>) {
+        let source = Source::new("/etc/portcullis/p.yaml", text);
+        let loaded = parse(source).unwrap_or_else(|report| panic!("{report}"));
+        let mut findings = Findings::new();
+        let settings = Settings::resolve(&loaded, &mut findings);
+        (findings, settings)
+    }
+
+    #[test]
+    fn what_is_not_written_has_its_default() {
+        let settings = settings("");
+        assert_eq!(settings.limits.target, 8 << 10);
+        assert_eq!(settings.limits.body, 100 << 20);
+        assert_eq!(settings.timeouts.header, Duration::from_secs(10));
+        assert_eq!(settings.cache.key_sets, None);
+        assert_eq!(settings.shutdown.grace, Duration::from_secs(25));
+        assert_eq!(settings.access_log, AccessLogSettings { enabled: true, query: false });
+        assert_eq!(settings.workers, None);
+        assert!(settings.trusted_proxies.is_empty() && settings.store.is_none());
+    }
+
+    #[test]
+    fn what_is_written_holds_and_paths_start_at_the_file() {
+        let settings = settings(
+            "limits: { target: 64B }\ncache: { tokens: 0B, key_sets: keys }\nworkers: 2\nstore: sqlite:p.db\n",
+        );
+        assert_eq!(settings.limits.target, 64);
+        assert_eq!(settings.cache.tokens, 0);
+        assert_eq!(settings.cache.key_sets, Some(PathBuf::from("/etc/portcullis/keys")));
+        assert_eq!(settings.workers, Some(2));
+        let db = PathBuf::from("/etc/portcullis/p.db");
+        assert_eq!(settings.store, Some(StoreAddress::Sqlite(db)));
+    }
+
+    #[test]
+    fn numbers_out_of_bounds_are_refused_everywhere() {
+        for (rest, found) in [
+            ("workers: 0", "4:10 `workers` is 0, which is out of bounds"),
+            ("limits: { connections: 0 }", "4:24 `connections` is 0, which is out of bounds"),
+            ("limits: { body: 2TiB }", "4:17 `body` is 2TiB, which is out of bounds"),
+            ("timeouts: { idle: 999ms }", "4:19 `idle` is 999ms, which is out of bounds"),
+            ("timeouts: { idle: 61m }", "4:19 `idle` is 61m, which is out of bounds"),
+            ("cache: { apps: 15 }", "4:16 `apps` is 15, which is out of bounds"),
+            ("shutdown: { delay: 301s }", "4:20 `delay` is 301s, which is out of bounds"),
+        ] {
+            assert_eq!(remarks(rest), [found]);
         }
-        _ => None,
+        for rest in [
+            "workers: 1024",
+            "limits: { body: 1TiB }",
+            "timeouts: { idle: 60m }",
+            "cache: { apps: 16 }",
+        ] {
+            assert_eq!(remarks(rest), [""; 0], "{rest}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_is_judged_whole() {
+        let text = BASE.replace(
+            "upstreams: {}",
+            "upstreams:\n  good: { url: \"http://a:1\", timeout: 1h }\n  9bad: { url: \"https://user:hunter2@a\", timeout: 2h, idle_connections: 10001 }",
+        );
+        let (findings, settings) = resolve(&text);
+        let found: Vec<_> = findings.iter().map(|one| one.message.as_str()).collect();
+        assert_eq!(
+            found,
+            [
+                "`9bad` cannot be the name of a upstream",
+                "bad upstream address: https to an upstream is not supported",
+                "`timeout` is 2h, which is out of bounds",
+                "`idle_connections` is 10001, which is out of bounds",
+            ]
+        );
+        let upstreams = settings.unwrap().upstreams;
+        assert_eq!(upstreams.keys().collect::<Vec<_>>(), ["good"]);
+        assert_eq!(upstreams["good"].timeout, Duration::from_hours(1));
+        assert_eq!(upstreams["good"].idle_timeout, Duration::from_mins(1));
+    }
+
+    #[test]
+    fn everything_wrong_is_reported_at_once_in_the_order_of_the_file() {
+        let text = "\
+listen: { public: 0.0.0.0:80, admin: 127.0.0.1:80 }
+trusted_proxies: [10.0.0.0/8, 0.0.0.0/0]
+store: mysql://root:hunter2@db
+upstreams:
+  api: { url: \"http://127.0.0.1:9000/v1\", timeout: 0s }
+routes: []
+limits: { target: 1MiB }
+";
+        let source = Source::new("p.yaml", text);
+        let loaded = parse(source.clone()).unwrap();
+        let mut findings = Findings::new();
+        Settings::resolve(&loaded, &mut findings);
+        let report = Report::new(source, findings).to_string();
+        let expected = r#"
+error: the admin address is the public address
+ --> p.yaml:1:38
+  |
+1 | listen: { public: 0.0.0.0:80, admin: 127.0.0.1:80 }
+  |                                      ^^^^^^^^^^^^
+  |
+  = help: whoever reaches the API must not reach health and metrics: use another port
+
+error: `0.0.0.0/0` believes everybody
+ --> p.yaml:2:31
+  |
+2 | trusted_proxies: [10.0.0.0/8, 0.0.0.0/0]
+  |                               ^^^^^^^^^
+  |
+  = help: name the networks of your own proxies: anyone else could claim any address
+
+error: the store is not of a known kind
+ --> p.yaml:3:8
+  |
+3 | store: mysql://************@db
+  |        ^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: write `sqlite:PATH`, such as `sqlite:/var/lib/portcullis/portcullis.db`
+
+error: bad upstream address: a path or query is not supported
+ --> p.yaml:5:15
+  |
+5 |   api: { url: "http://127.0.0.1:9000/v1", timeout: 0s }
+  |               ^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: the path of the request is forwarded as it was judged
+
+error: `timeout` is 0s, which is out of bounds
+ --> p.yaml:5:52
+  |
+5 |   api: { url: "http://127.0.0.1:9000/v1", timeout: 0s }
+  |                                                    ^^
+  |
+  = help: `upstreams.*.timeout` may be 1ms to 1h
+
+error: `target` is 1MiB, which is out of bounds
+ --> p.yaml:7:19
+  |
+7 | limits: { target: 1MiB }
+  |                   ^^^^
+  |
+  = help: `limits.target` may be 64B to 60KiB
+"#;
+        assert_eq!(report.trim_end(), expected.trim());
     }
 }

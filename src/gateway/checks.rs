@@ -82,35 +82,35 @@ impl Checks {
     ) -> Result<Established, Denial> {
         let mut known = [None; MOST_CHECKS];
         let mut established = Established::default();
-        let mut failure: Option<(CheckIndex, Denial)> = None;
+        let mut failure: Option<Denial> = None;
         loop {
-            match require.next(&known) {
+            let index = match require.next(&known) {
+                Next::Ask(index) => index,
                 Next::Done(Outcome::Valid, _) => return Ok(established),
                 Next::Done(Outcome::Absent | Outcome::Invalid, blamed) => {
-                    return Err(match (failure, blamed.and_then(|blamed| self.0.get(blamed.0))) {
-                        (Some((_, denial)), _) => denial,
-                        (None, Some(check)) => Denial::Missing(check.kind()),
-                        (None, None) => Denial::Missing(Kind::User),
-                    });
+                    return Err(failure.unwrap_or_else(|| self.missing(blamed)));
                 }
-                Next::Ask(index) => {
-                    let (Some(check), Some(slot)) = (self.0.get(index.0), known.get_mut(index.0))
-                    else {
-                        return Err(Denial::Missing(Kind::User));
-                    };
-                    let outcome = check.run(presented, self, require, &mut established).await;
-                    check.tell(&outcome, &established, trail);
-                    *slot = Some(match outcome {
-                        Ok(true) => Outcome::Valid,
-                        Ok(false) => Outcome::Absent,
-                        Err(denial) => {
-                            failure = Some((index, denial));
-                            Outcome::Invalid
-                        }
-                    });
+            };
+            let (Some(check), Some(slot)) = (self.0.get(index.0), known.get_mut(index.0)) else {
+                return Err(Denial::Missing(Kind::User));
+            };
+            let outcome = check.run(presented, self, require, &mut established).await;
+            check.tell(&outcome, &established, trail);
+            *slot = Some(match outcome {
+                Ok(true) => Outcome::Valid,
+                Ok(false) => Outcome::Absent,
+                Err(denial) => {
+                    failure = Some(denial);
+                    Outcome::Invalid
                 }
-            }
+            });
         }
+    }
+
+    /// What to say when nothing that was sent is bad, yet not enough was sent.
+    fn missing(&self, blamed: Option<CheckIndex>) -> Denial {
+        let blamed = blamed.and_then(|index| self.0.get(index.0));
+        Denial::Missing(blamed.map_or(Kind::User, Check::kind))
     }
 
     /// Whether another check of the same requirement is there to judge this `Authorization`.
@@ -146,26 +146,24 @@ impl Check {
         require: &Require,
         established: &mut Established,
     ) -> Result<bool, Denial> {
-        match &self.gate {
-            Gate::App(app) => app.run(presented, established).await,
-            Gate::User(user) => {
-                let inquiry = presented.inquiry;
-                let found = user
-                    .locations
-                    .find(inquiry.headers, inquiry.query)
-                    .map_err(|error| Denial::Carried(Kind::User, error))?;
-                match found {
-                    Found::Absent => Ok(false),
-                    Found::OtherScheme => {
-                        let is_claimed =
-                            siblings.is_claimed_by_sibling(&self.name, require, inquiry);
-                        // Nobody of this route could judge it, so it cannot count as "not sent".
-                        if is_claimed { Ok(false) } else { Err(Denial::UnknownScheme) }
-                    }
-                    Found::Credential { value, carrier } => {
-                        user.run(value.expose(), carrier, presented.now, established).await
-                    }
-                }
+        let user = match &self.gate {
+            Gate::App(app) => return app.run(presented, established).await,
+            Gate::User(user) => user,
+        };
+        let inquiry = presented.inquiry;
+        let found = user
+            .locations
+            .find(inquiry.headers, inquiry.query)
+            .map_err(|error| Denial::Carried(Kind::User, error))?;
+        match found {
+            Found::Absent => Ok(false),
+            // One that nobody of this route could judge cannot count as "not sent".
+            Found::OtherScheme if siblings.is_claimed_by_sibling(&self.name, require, inquiry) => {
+                Ok(false)
+            }
+            Found::OtherScheme => Err(Denial::UnknownScheme),
+            Found::Credential { value, carrier } => {
+                user.run(value.expose(), carrier, presented.now, established).await
             }
         }
     }
@@ -174,21 +172,29 @@ impl Check {
         trail.app.clone_from(&established.principal.app);
         trail.user.clone_from(&established.principal.user);
         trail.note(Step::Check, || {
-            let name = &self.name;
-            match (outcome, self.kind()) {
-                (Ok(false), _) => format!("{name}: absent"),
-                (Err(denial), _) => format!("{name}: invalid ({denial})"),
-                (Ok(true), Kind::App) => {
-                    let id = established.principal.app.as_ref().map(|app| app.id.to_string());
-                    format!("{name}: valid, application {}", id.unwrap_or_default())
-                }
-                (Ok(true), Kind::User) => {
-                    let user = established.principal.user.as_ref();
-                    let identity = user.map(|user| user.identity.clone()).unwrap_or_default();
-                    format!("{name}: valid, user {identity}")
-                }
-            }
+            let outcome = match outcome {
+                Ok(true) => format!("valid, {}", self.kind().whom(&established.principal)),
+                Ok(false) => "absent".to_owned(),
+                Err(denial) => format!("invalid ({denial})"),
+            };
+            format!("{}: {outcome}", self.name)
         });
+    }
+}
+
+impl Kind {
+    /// Which application or user was found, in words.
+    fn whom(self, principal: &Principal) -> String {
+        match self {
+            Self::App => {
+                let id = principal.app.as_ref().map(|app| app.id.to_string());
+                format!("application {}", id.unwrap_or_default())
+            }
+            Self::User => {
+                let identity = principal.user.as_ref().map(|user| user.identity.clone());
+                format!("user {}", identity.unwrap_or_default())
+            }
+        }
     }
 }
 
@@ -208,19 +214,19 @@ impl AppGate {
         established.principal.app = Some(app);
         // Only now: an address told by somebody without a key is anybody's invention.
         if let Some(name) = &self.client_address {
-            established.client = self.client(inquiry, name)?;
+            established.client = client(inquiry, name)?;
         }
         Ok(true)
     }
+}
 
-    fn client(&self, inquiry: &Inquiry<'_>, name: &HeaderName) -> Result<Option<IpAddr>, Denial> {
-        let mut values = inquiry.headers.get_all(name).iter();
-        let Some(value) = values.next() else { return Ok(None) };
-        let address = value.to_str().ok().and_then(|text| text.trim().parse::<IpAddr>().ok());
-        match (address, values.next()) {
-            (Some(address), None) => Ok(Some(address.to_canonical())),
-            _ => Err(Denial::ClientAddress),
-        }
+fn client(inquiry: &Inquiry<'_>, name: &HeaderName) -> Result<Option<IpAddr>, Denial> {
+    let mut values = inquiry.headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let address = value.to_str().ok().and_then(|text| text.trim().parse::<IpAddr>().ok());
+    match (address, values.next()) {
+        (Some(address), None) => Ok(Some(address.to_canonical())),
+        _ => Err(Denial::ClientAddress),
     }
 }
 

@@ -23,13 +23,8 @@ impl IdentityNames {
         let mut all = Self { folded: Vec::new(), firsts: [false; 128], lasts: [false; 128] };
         for name in names {
             let folded = fold(name.as_str());
-            for (table, byte) in
-                [(&mut all.firsts, folded.bytes().next()), (&mut all.lasts, folded.bytes().last())]
-            {
-                if let Some(mark) = byte.and_then(|byte| table.get_mut(usize::from(byte))) {
-                    *mark = true;
-                }
-            }
+            set(&mut all.firsts, folded.bytes().next());
+            set(&mut all.lasts, folded.bytes().last());
             all.folded.push(folded);
         }
         all.folded.sort();
@@ -62,6 +57,12 @@ impl IdentityNames {
                 headers.remove(name);
             }
         }
+    }
+}
+
+fn set(table: &mut [bool; 128], byte: Option<u8>) {
+    if let Some(mark) = byte.and_then(|byte| table.get_mut(usize::from(byte))) {
+        *mark = true;
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::request::Parts;
@@ -38,11 +39,13 @@ pub use trail::{Step, Trail};
 use crate::clock::Timestamp;
 use crate::inquiry::Bounds;
 use crate::inquiry::Inquiry;
+use crate::inquiry::InquiryError;
 use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
 use crate::jwt::TokenVerifier;
 use crate::policy::Facts;
 use crate::policy::TermOutcome;
+use crate::principal::Principal;
 use crate::route::Lookup;
 use crate::route::Params;
 use crate::route::Require;
@@ -123,81 +126,35 @@ impl Gateway {
             Access::Guarded(require) => self.checks.require(require, &presented, trail).await?,
         };
         trail.mark(Step::Check);
-        self.permit(route, &params, &inquiry, &established, trail)?;
+        permit(route, &params, &inquiry, &established, trail)?;
         trail.mark(Step::Allow);
         // A body that says it is too large is refused before the upstream sees a byte of it.
         if inquiry.content_length().is_some_and(|length| length > route.body_limit) {
             return Err(Denial::BodyTooLarge);
         }
-        self.pass(route, &inquiry, established, parts.uri.path_and_query(), trail)
-    }
-
-    fn permit(
-        &self,
-        route: &Route,
-        params: &Params,
-        inquiry: &Inquiry<'_>,
-        established: &Established,
-        trail: &mut Trail,
-    ) -> Result<(), Denial> {
-        let client = established.client.unwrap_or(inquiry.peer.client);
-        let facts = Facts {
-            principal: &established.principal,
-            method: inquiry.method.as_str(),
-            host: inquiry.host.name(),
-            path: inquiry.path.as_str(),
-            params: params.ranges(),
-            address: client,
-        };
-        if trail.is_verbose() {
-            for (term, outcome) in route.policy.explain(&facts) {
-                trail.note(Step::Allow, || format!("{term}: {}", in_words(&outcome)));
-            }
-        }
-        route.policy.permit(&facts).map_err(Denial::from)
-    }
-
-    fn pass(
-        &self,
-        route: &Arc<Route>,
-        inquiry: &Inquiry<'_>,
-        established: Established,
-        original: Option<&PathAndQuery>,
-        trail: &mut Trail,
-    ) -> Result<Pass, Denial> {
-        let original = original.ok_or(crate::inquiry::InquiryError::TargetForm)?;
-        let stripped = inquiry.query.and_then(|query| self.stripping.apply_to_query(query));
-        let target = match &stripped {
-            None => inquiry.target(original)?,
-            Some(query) => inquiry.target_with_query(query)?,
-        };
-        let host = if inquiry.host.is_as_written() {
-            None
-        } else {
-            HeaderValue::try_from(inquiry.host.to_string()).ok()
-        };
-        let mut identity = Vec::with_capacity(route.forward.len());
-        for rule in &route.forward {
-            let value = rule
-                .fact
-                .value(&established.principal)
-                .map_err(|_unwritable| Denial::UnwritableClaim)?;
-            if let Some(value) = value {
-                trail.note(Step::Forward, || {
-                    format!("{}: {}", rule.name, String::from_utf8_lossy(value.as_bytes()))
-                });
-                identity.push((rule.name.clone(), value));
-            }
-        }
         Ok(Pass {
             route: Arc::clone(route),
+            target: self.target(&inquiry, parts.uri.path_and_query())?,
+            host: host_to_send(&inquiry),
+            identity: identity(route, &established.principal, trail)?,
             principal: established.principal,
-            target,
-            host,
-            identity,
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
             client: established.client,
+        })
+    }
+
+    /// The target as it was judged, without the credentials that its query carried.
+    fn target(
+        &self,
+        inquiry: &Inquiry<'_>,
+        original: Option<&PathAndQuery>,
+    ) -> Result<PathAndQuery, Denial> {
+        let original = original.ok_or(InquiryError::TargetForm)?;
+        let stripped = inquiry.query.and_then(|query| self.stripping.apply_to_query(query));
+        Ok(match &stripped {
+            None => inquiry.target(original)?,
+            Some(query) => inquiry.target_with_query(query)?,
         })
     }
 
@@ -287,6 +244,56 @@ impl Gateway {
     pub const fn reserved(&self) -> &Arc<IdentityNames> {
         &self.reserved
     }
+}
+
+/// Whether the caller, whoever it is, may do this.
+fn permit(
+    route: &Route,
+    params: &Params,
+    inquiry: &Inquiry<'_>,
+    established: &Established,
+    trail: &mut Trail,
+) -> Result<(), Denial> {
+    let facts = Facts {
+        principal: &established.principal,
+        method: inquiry.method.as_str(),
+        host: inquiry.host.name(),
+        path: inquiry.path.as_str(),
+        params: params.ranges(),
+        address: established.client.unwrap_or(inquiry.peer.client),
+    };
+    if trail.is_verbose() {
+        for (term, outcome) in route.policy.explain(&facts) {
+            trail.note(Step::Allow, || format!("{term}: {}", in_words(&outcome)));
+        }
+    }
+    route.policy.permit(&facts).map_err(Denial::from)
+}
+
+/// The host in canonical form, unless it was written so.
+fn host_to_send(inquiry: &Inquiry<'_>) -> Option<HeaderValue> {
+    if inquiry.host.is_as_written() {
+        return None;
+    }
+    HeaderValue::try_from(inquiry.host.to_string()).ok()
+}
+
+/// The headers that tell the upstream who calls.
+fn identity(
+    route: &Route,
+    principal: &Principal,
+    trail: &mut Trail,
+) -> Result<Vec<(HeaderName, HeaderValue)>, Denial> {
+    let mut identity = Vec::with_capacity(route.forward.len());
+    for rule in &route.forward {
+        let value = rule.fact.value(principal).map_err(|_unwritable| Denial::UnwritableClaim)?;
+        let Some(value) = value else { continue };
+        trail.note(Step::Forward, || {
+            format!("{}: {}", rule.name, String::from_utf8_lossy(value.as_bytes()))
+        });
+        identity.push((rule.name.clone(), value));
+    }
+    Ok(identity)
 }
 
 fn in_words(outcome: &TermOutcome) -> String {

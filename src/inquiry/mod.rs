@@ -233,6 +233,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds { target: 100, headers: 200, header_count: 5 };
 
     #[track_caller]
+    #[expect(clippy::unwrap_in_result, reason = "only what is under test may fail")]
     fn read(request: http::request::Builder) -> Result<String, InquiryError> {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let peer = Peer::direct("192.0.2.1".parse().unwrap());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::Method;
 use http::Response;
 use http::StatusCode;
@@ -17,13 +18,11 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::Proxy;
 use super::Steps;
-use super::client_of;
 use crate::clock::Timestamp;
 use crate::gateway::Denial;
 use crate::gateway::Route;
 use crate::gateway::Trail;
 use crate::id::Digest;
-use crate::inquiry::Peer;
 use crate::message;
 use crate::message::RequestId;
 use crate::telemetry::AccessLog;
@@ -164,16 +163,9 @@ impl Record {
     }
 
     /// Copies what the access line will tell; called only when there is one.
-    pub(super) fn describe(
-        &mut self,
-        proxy: &Proxy,
-        parts: &Parts,
-        peer: &Peer,
-        trail: &Trail,
-        told: Option<IpAddr>,
-    ) {
+    pub(super) fn describe(&mut self, proxy: &Proxy, parts: &Parts, trail: &Trail, client: IpAddr) {
         let shows_query = proxy.live.current().access_log().query;
-        let host = parts.headers.get(header::HOST).map(|host| host.as_bytes());
+        let host = parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
         let mut steps = Steps::with_capacity(8);
         steps.extend(trail.durations().iter().map(|(step, took)| (step.name(), *took)));
         self.told = Some(Box::new(Told {
@@ -184,7 +176,7 @@ impl Record {
             query: parts.uri.query().filter(|_| shows_query).map(str::to_owned),
             app: trail.app.as_ref().map(|app| app.id.to_string()),
             subject: trail.user.as_ref().map(|user| Digest::of(user.identity.as_bytes()).short()),
-            client: client_of(peer, told),
+            client,
             reason: None,
             detail: None,
             steps,

@@ -57,7 +57,7 @@ impl Proxy {
         arrived: Instant,
     ) -> Response<Answer> {
         let gateway = self.live.current();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let behind = gateway
             .trusted_proxies()
             .contains(connected.socket)
@@ -80,15 +80,16 @@ impl Proxy {
                 // The guard must not be kept while an upstream takes its time.
                 drop(gateway);
                 if is_logged {
-                    record.describe(self, &parts, peer, &trail, pass.client());
+                    record.describe(self, &parts, &trail, client_of(peer, pass.client()));
                 }
-                self.forward(pass, parts, body, peer, (record, decided)).await
+                prepare(&mut parts, peer);
+                self.forward(pass, parts, body, (record, decided)).await
             }
             Decision::Deny(denial) => {
                 let route = gateway.metrics_of(trail.route.as_ref());
                 route.denied(denial.reason().code(), decided.duration_since(arrived));
                 if is_logged {
-                    record.describe(self, &parts, peer, &trail, None);
+                    record.describe(self, &parts, &trail, client_of(peer, None));
                 }
                 record.deny(&denial);
                 Answer::own(denial.respond(record.id()), record)
@@ -99,12 +100,10 @@ impl Proxy {
     async fn forward(
         &self,
         pass: Pass,
-        mut parts: Parts,
+        parts: Parts,
         body: RequestBody,
-        peer: &Peer,
         (mut record, decided): (Record, Instant),
     ) -> Response<Answer> {
-        prepare(&mut parts, peer);
         let route = Arc::clone(pass.route());
         match self.upstreams.send(pass, parts, body).await {
             Ok(mut response) => {

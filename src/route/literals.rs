@@ -1,4 +1,5 @@
-//! The literal children of a node, found by exact bytes, or as a twin that differs only in case.
+//! The literal children of a node, found by exact bytes, or as a twin: a segment that some upstreams
+//! take for the literal, because they ignore case, or trailing dots and spaces.
 //!
 //! A few are compared one by one; many are hashed, so that a lookup among thousands of siblings
 //! costs what it costs among ten.
@@ -23,7 +24,7 @@ pub(super) struct Literals<N> {
 pub(super) enum Found<'t, N> {
     /// The literal itself.
     Exact(&'t N),
-    /// No literal is equal, but one is when ASCII case is ignored.
+    /// No literal is equal, but one is for a reader who ignores case or a trailing dot or space.
     Twin,
     /// No literal is equal.
     Nothing,
@@ -60,8 +61,15 @@ impl<N> Literals<N> {
         self.nodes.entry(literal.into()).or_default()
     }
 
-    /// The names that equal `segment` when ASCII case is ignored.
+    /// The names that equal `segment` for a reader who ignores case and what `trimmed` takes off.
     pub(super) fn alike(&self, segment: &str) -> &[Box<str>] {
+        match self.spelled(segment) {
+            [] => self.spelled(trimmed(segment)),
+            names => names,
+        }
+    }
+
+    fn spelled(&self, segment: &str) -> &[Box<str>] {
         let mut buffer = [0; MAX_LITERAL_BYTES];
         let Some(folded) = buffer.get_mut(..segment.len()) else {
             return &[]; // Longer than any literal.
@@ -80,8 +88,20 @@ impl<N> Literals<N> {
         if self.nodes.len() > FEW {
             return !self.alike(segment).is_empty();
         }
-        self.nodes.keys().any(|name| name.eq_ignore_ascii_case(segment))
+        let short = trimmed(segment);
+        self.nodes
+            .keys()
+            .any(|name| name.eq_ignore_ascii_case(segment) || name.eq_ignore_ascii_case(short))
     }
+}
+
+/// A segment without the dots and spaces at its end, which file systems of Windows drop.
+fn trimmed(segment: &str) -> &str {
+    let mut short = segment;
+    while let Some(shorter) = short.strip_suffix('.').or_else(|| short.strip_suffix("%20")) {
+        short = shorter;
+    }
+    short
 }
 
 impl<N> Default for Literals<N> {
@@ -100,6 +120,22 @@ mod tests {
         for (name, twins) in [("api", false), ("apis", false), ("api", false), ("API", true)] {
             literals.entry(name);
             assert_eq!(literals.has_twins(), twins, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trailing_dot_or_space_makes_a_twin() {
+        for count in [1, FEW + 1] {
+            let mut literals: Literals<usize> = Literals::default();
+            for n in 0..count {
+                *literals.entry(&format!("admin{n}")) = n;
+            }
+            for twin in ["admin0.", "admin0%20", "Admin0.%20.", "admin0..."] {
+                assert!(matches!(literals.find(twin), Found::Twin), "{twin}");
+            }
+            for other in [".admin0", "%20admin0", "admin0%2", "admin", "...", "%20"] {
+                assert!(matches!(literals.find(other), Found::Nothing), "{other}");
+            }
         }
     }
 

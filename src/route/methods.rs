@@ -4,6 +4,10 @@ use super::pattern::PatternError;
 use super::pattern::pieces;
 use super::pattern::refuse;
 
+/// What `*` takes. A method beyond these is forwarded only where a route names it: what it does to
+/// an upstream is nobody's guess.
+pub(super) const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 /// The methods of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Methods {
@@ -39,7 +43,7 @@ impl Methods {
     /// How closely the list names `method`, more being closer; `None` when it does not take it.
     pub(super) fn closeness(&self, method: &str) -> Option<u8> {
         match self {
-            Self::Any => Some(0),
+            Self::Any => KNOWN.contains(&method).then_some(0),
             Self::Listed(listed) if listed.iter().any(|name| **name == *method) => Some(2),
             Self::Listed(listed)
                 if method == "HEAD" && listed.iter().any(|name| &**name == "GET") =>
@@ -75,6 +79,9 @@ mod tests {
     fn a_named_method_is_closer_than_an_implied_one_and_that_than_any() {
         for (methods, method, closeness) in [
             ("*", "GET", Some(0)),
+            ("*", "PURGE", None),
+            ("*", "get", None),
+            ("PURGE", "PURGE", Some(2)),
             ("GET,PUT", "GET", Some(2)),
             ("GET,PUT", "HEAD", Some(1)),
             ("GET,HEAD", "HEAD", Some(2)),

@@ -6,6 +6,7 @@
 
 use super::literals::Found as Literal;
 use super::literals::Literals;
+use super::methods::KNOWN;
 use super::methods::Methods;
 use super::pattern::Pattern;
 use super::pattern::Segment;
@@ -277,7 +278,10 @@ impl<T> Leaf<T> {
 
     fn list<'t>(&'t self, allow: &mut Vec<&'t str>) {
         for entry in &self.entries {
-            let Methods::Listed(listed) = &entry.methods else { continue };
+            let Methods::Listed(listed) = &entry.methods else {
+                allow.extend(KNOWN);
+                continue;
+            };
             allow.extend(listed.iter().map(|name| &**name));
             if listed.iter().any(|name| &**name == "GET") {
                 allow.push("HEAD");

@@ -55,7 +55,7 @@ fn the_most_specific_route_that_takes_the_method_wins() {
         ("GET", "/ab", "* /**"),
         ("HEAD", "/h", "HEAD /h"),
         ("GET", "/h", "GET /h"),
-        ("get", "/h", "* /h"),
+        ("get", "/h", "- HEAD /h + GET /h + * /h [DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT]"),
     ] {
         assert_eq!(find(&table, method, "x", path), expected, "{method} {path}");
     }

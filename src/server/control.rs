@@ -228,10 +228,10 @@ impl Fixed {
 
 impl Running {
     async fn obey(mut self, mut orders: mpsc::Receiver<Order>) {
-        let mut watch = match self.control.watches_files {
-            true => Some(config::Watch::new(self.watched()).await),
-            false => None,
-        };
+        let mut watch = None;
+        if self.control.watches_files {
+            watch = Some(config::Watch::new(self.watched()).await);
+        }
         loop {
             // Both may be dropped at their await: an order stays in the queue, a change on disk is
             // found by comparing contents at the next look.

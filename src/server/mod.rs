@@ -15,6 +15,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
@@ -40,6 +42,7 @@ use crate::upstream::Upstreams;
 use connection::Patience;
 use control::Control;
 pub use control::Order;
+use control::StartFailure;
 pub use trial::{Asked, Judged, Trial};
 use worker::{Stop, Worker};
 
@@ -116,91 +119,64 @@ struct Ready {
 impl Server {
     /// Compiles the configuration at `path`, binds, starts every thread; returns when listening.
     pub fn start(path: &Path, options: Options) -> Result<Running, StartError> {
-        let config_error = |report| StartError::Config(Box::new(report));
+        let Options { clock, watches_files, writes_access_lines } = options;
         let mut loaded = config::load(path).map_err(config_error)?;
+        let source = loaded.source.clone();
         let mut findings = Findings::new();
         let Some(settings) = Settings::resolve(&loaded, &mut findings) else {
-            return Err(config_error(Report::new(loaded.source, findings)));
+            return Err(config_error(Report::new(source, findings)));
         };
         let metrics = Metrics::new()?;
-        let seed = random()?;
         let access = AccessLog::new(&metrics);
-        let store = settings.store.clone();
         let (ordered, orders) = mpsc::channel(MOST_ORDERS);
         let (stop, stopped) = watch::channel(None);
         let workers = settings.workers.unwrap_or_else(listen::cores);
         let listeners = listen::bind(settings.listen.public, workers)
             .map_err(|error| StartError::Listen(settings.listen.public, error))?;
-        let public = listeners.address;
-        let admin_listener = settings
-            .listen
-            .admin
-            .map(|address| {
-                std::net::TcpListener::bind(address)
-                    .map_err(|error| StartError::Listen(address, error))
-            })
-            .transpose()?;
+        let admin_listener = settings.listen.admin.map(listen_for_operators).transpose()?;
         let room = Arc::new(Semaphore::new(settings.limits.connections));
         let patience = Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
-        let (announce, announced) = oneshot::channel();
         let control = Control {
             path: PathBuf::from(path),
-            clock: options.clock.clone(),
+            clock: clock.clone(),
             metrics: metrics.clone(),
-            seed,
-            watches_files: options.watches_files,
+            seed: random()?,
+            watches_files,
             shutdown: settings.shutdown,
             stop,
         };
-        let mut threads = Vec::with_capacity(workers + 2);
+        let mut threads = Vec::with_capacity(workers + 1);
+        let store = settings.store.clone();
         let first = control::First { settings, store, findings, admin_listener };
-        let mut source = Some(loaded.source.clone());
-        let control_thread = std::thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(move || control.run(&mut loaded, first, orders, announce))?;
-        threads.push(control_thread);
+        let (announce, announced) = oneshot::channel();
+        threads.push(spawn("control", move || control.run(&mut loaded, first, orders, announce))?);
         let (ready, warnings) = match announced.blocking_recv() {
-            Ok(Ok((ready, findings))) => (ready, findings),
-            Ok(Err(control::StartFailure::Findings(findings))) => {
-                let source = source.take().unwrap_or_else(|| config::Source::new(path, ""));
+            Ok(Ok(announced)) => announced,
+            Ok(Err(StartFailure::Findings(findings))) => {
                 return Err(config_error(Report::new(source, findings)));
             }
-            Ok(Err(control::StartFailure::Other(error))) => return Err(error),
+            Ok(Err(StartFailure::Other(error))) => return Err(error),
             Err(_) => return Err(StartError::Control),
         };
-        let source = source.take().unwrap_or_else(|| config::Source::new(path, ""));
         for (number, listener) in listeners.sockets.into_iter().enumerate() {
             let proxy = Proxy {
                 live: Arc::clone(&ready.live),
                 upstreams: Upstreams::new(&metrics),
-                clock: options.clock.clone(),
+                clock: clock.clone(),
                 access: access.clone(),
                 ids: RequestIds::new(random()?),
             };
             let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);
             let stop = Stop { signal: stopped.clone() };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let thread =
-                std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                    runtime.block_on(async move {
-                        match tokio::net::TcpListener::from_std(listener) {
-                            Ok(listener) => Arc::new(worker).run(listener, stop).await,
-                            Err(error) => tracing::error!(%error, "a worker cannot listen"),
-                        }
-                    });
-                })?;
-            threads.push(thread);
+            threads.push(spawn_worker(number, worker, listener, stop)?);
         }
         let mut writer = None;
-        if options.writes_access_lines {
+        if writes_access_lines {
             let access = access.clone();
-            let thread = std::thread::Builder::new()
-                .name("access".to_owned())
-                .spawn(move || access.drain_into(&mut std::io::stdout()))?;
-            writer = Some(thread);
+            writer = Some(spawn("access", move || access.drain_into(&mut std::io::stdout()))?);
         }
         Ok(Running {
-            public,
+            public: listeners.address,
             admin: ready.admin_address,
             orders: ordered,
             threads,
@@ -210,6 +186,37 @@ impl Server {
             warnings: Report::new(source, warnings),
         })
     }
+}
+
+fn config_error(report: Report) -> StartError {
+    StartError::Config(Box::new(report))
+}
+
+fn listen_for_operators(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    std::net::TcpListener::bind(address).map_err(|error| StartError::Listen(address, error))
+}
+
+fn spawn(
+    name: impl Into<String>,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(run)
+}
+
+fn spawn_worker(
+    number: usize,
+    worker: Worker,
+    listener: std::net::TcpListener,
+    stop: Stop,
+) -> std::io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let run = async move {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => Arc::new(worker).run(listener, stop).await,
+            Err(error) => tracing::error!(%error, "a worker cannot listen"),
+        }
+    };
+    spawn(format!("worker-{number}"), move || runtime.block_on(run))
 }
 
 impl Running {
@@ -260,8 +267,12 @@ impl Running {
         }
         // Nobody writes lines any more: those of the last requests go out before the process ends.
         self.access.close();
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
+        let deadline = Instant::now() + LAST_LINES;
+        // Not joined: it may be writing to a pipe that nobody reads.
+        while self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
+            && Instant::now() < deadline
+        {
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 }
@@ -291,3 +302,5 @@ fn random() -> Result<u64, StartError> {
 
 /// Orders that wait at most.
 const MOST_ORDERS: usize = 16;
+/// How long the last access lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);

@@ -7,20 +7,22 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::time::Instant;
 
 use http::Request;
 use http::Response;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::UpstreamError;
-use super::body::{BodyFault, RequestBody};
+use super::body::{BodyFault, Progress, RequestBody};
 use crate::gateway::Address;
 use crate::gateway::Destination;
 
@@ -36,6 +38,13 @@ pub(super) struct Link {
     /// When the link was last given back.
     pub(super) idle_since: Instant,
     idle_timeout: Duration,
+}
+
+/// Until when an answer is waited for.
+struct Wait {
+    progress: Option<Arc<Progress>>,
+    timeout: Duration,
+    deadline: Instant,
 }
 
 /// Why an exchange failed.
@@ -87,36 +96,28 @@ impl Link {
         timeout: Duration,
     ) -> Result<Response<Incoming>, Lost> {
         let progress = request.body().progress();
-        let mut deadline = Instant::now() + timeout;
+        let mut wait = Wait { progress, timeout, deadline: Instant::now() + timeout };
         let mut answer = pin!(self.sender.try_send_request(request));
-        std::future::poll_fn(|cx| {
-            loop {
-                if !self.is_closed && self.connection.as_mut().poll(cx).is_ready() {
-                    self.is_closed = true;
-                }
-                if let Poll::Ready(outcome) = answer.as_mut().poll(cx) {
-                    return Poll::Ready(outcome.map_err(|mut error| match error.take_message() {
-                        Some(request) => Lost::Unsent(Box::new(request)),
-                        None => Lost::Broken(error.into_error()),
-                    }));
-                }
-                let Poll::Ready(()) = self.alarm.as_mut().poll(cx) else { return Poll::Pending };
-                let now = Instant::now();
-                // While the client still sends, it is the body's own deadline that counts.
-                if let Some(sent_at) = progress.as_ref().map(|progress| progress.sent_at()) {
-                    deadline = sent_at.unwrap_or(now) + timeout;
-                }
-                if now >= deadline {
-                    return Poll::Ready(Err(Lost::Late));
-                }
-                self.alarm.as_mut().reset(deadline.into());
+        let outcome = std::future::poll_fn(|cx| {
+            self.drive(cx);
+            if let Poll::Ready(outcome) = answer.as_mut().poll(cx) {
+                return Poll::Ready(outcome.map_err(Lost::from));
             }
+            self.poll_late(&mut wait, cx).map(Err)
         })
-        .await
-        .map_err(|lost| match progress.as_ref().and_then(|progress| progress.fault()) {
-            Some(fault) => Lost::Body(fault),
-            None => lost,
-        })
+        .await;
+        outcome.map_err(|lost| wait.fault().map_or(lost, Lost::Body))
+    }
+
+    /// Ready once the answer is late.
+    fn poll_late(&mut self, wait: &mut Wait, cx: &mut Context<'_>) -> Poll<Lost> {
+        loop {
+            ready!(self.alarm.as_mut().poll(cx));
+            if wait.is_over(Instant::now()) {
+                return Poll::Ready(Lost::Late);
+            }
+            self.alarm.as_mut().reset(wait.deadline.into());
+        }
     }
 
     /// Lets the connection read and write; tells whether it is still open.
@@ -138,9 +139,32 @@ impl Link {
     }
 }
 
+impl Wait {
+    fn is_over(&mut self, now: Instant) -> bool {
+        // While the client still sends, it is the body's own deadline that counts.
+        if let Some(progress) = &self.progress {
+            self.deadline = progress.sent_at().unwrap_or(now) + self.timeout;
+        }
+        now >= self.deadline
+    }
+
+    fn fault(&self) -> Option<BodyFault> {
+        self.progress.as_ref()?.fault()
+    }
+}
+
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link").field("is_closed", &self.is_closed).finish_non_exhaustive()
+    }
+}
+
+impl From<TrySendError<Request<RequestBody>>> for Lost {
+    fn from(mut error: TrySendError<Request<RequestBody>>) -> Self {
+        match error.take_message() {
+            Some(request) => Self::Unsent(Box::new(request)),
+            None => Self::Broken(error.into_error()),
+        }
     }
 }
 

@@ -166,13 +166,11 @@ impl Ground<'_> {
     fn places(&mut self, entry: &JwtSettings, findings: &mut Findings) -> Option<Vec<Location>> {
         let mut schemes = Vec::with_capacity(entry.schemes.len());
         for scheme in &entry.schemes {
-            match Scheme::parse(scheme) {
-                Some(scheme) => schemes.push(scheme),
-                None => {
-                    findings.error(scheme.place, format!("`{}` is no scheme", **scheme));
-                    return None;
-                }
-            }
+            let Some(parsed) = Scheme::parse(scheme) else {
+                findings.error(scheme.place, format!("`{}` is no scheme", **scheme));
+                return None;
+            };
+            schemes.push(parsed);
         }
         let authorization = (!schemes.is_empty()).then(|| Ok(Location::authorization(schemes)));
         let header = entry.header.as_ref().map(|name| Location::header(name.as_str()));

@@ -41,11 +41,9 @@ impl Gateway {
         findings: &mut Findings,
     ) -> Option<Built> {
         let compiled = checks::compile(loaded, settings, kept, findings);
-        let names = Names::new(loaded, settings);
-        let fallback = requirements::default(&names, loaded, findings);
-        let compiled_routes =
-            routes::compile(&names, fallback.as_ref(), loaded, settings, kept, findings);
-        let (compiled, routes) = (compiled?, compiled_routes?);
+        let names = Names::new(loaded);
+        let routes = routes::compile(&names, loaded, settings, kept, findings);
+        let (compiled, routes) = (compiled?, routes?);
         if findings.has_errors() {
             return None;
         }
@@ -58,7 +56,7 @@ impl Gateway {
             trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
             routes: routes.table,
             checks: Checks(compiled.checks),
-            fallback,
+            fallback: routes.fallback,
             reserved: Arc::new(IdentityNames::new(&routes.identity_names)),
             stripping: Arc::new(Stripping { keys: compiled.keys, tokens: compiled.tokens }),
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),

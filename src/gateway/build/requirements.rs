@@ -5,7 +5,6 @@ use crate::config::Check;
 use crate::config::Findings;
 use crate::config::Loaded;
 use crate::config::Place;
-use crate::config::Settings;
 use crate::gateway::denial::Kind;
 use crate::route::CheckIndex;
 use crate::route::Require;
@@ -18,7 +17,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(loaded: &Loaded, _settings: &Settings) -> Self {
+    pub(super) fn new(loaded: &Loaded) -> Self {
         let checks = loaded.document.checks.iter().map(|(name, check)| {
             let kind = match check.value {
                 Check::AppKey(_) => Kind::App,

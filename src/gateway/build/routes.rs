@@ -37,6 +37,8 @@ use crate::telemetry::RouteMetrics;
 pub(super) struct Routes {
     pub(super) table: RouteTable<Arc<Route>>,
     pub(super) identity_names: Vec<HeaderName>,
+    /// By which paths are judged that no route encloses.
+    pub(super) fallback: Option<Require>,
 }
 
 /// What every route is compiled against.
@@ -44,7 +46,7 @@ struct Ground<'g> {
     names: &'g Names,
     settings: &'g Settings,
     kept: &'g Kept,
-    fallback: Option<&'g Require>,
+    fallback: Option<Require>,
     /// Whether `defaults` has a `require`, be it good or bad.
     has_default: bool,
     forward: Vec<ForwardRule>,
@@ -53,13 +55,13 @@ struct Ground<'g> {
 
 pub(super) fn compile(
     names: &Names,
-    fallback: Option<&Require>,
     loaded: &Loaded,
     settings: &Settings,
     kept: &Kept,
     findings: &mut Findings,
 ) -> Option<Routes> {
     let document = &loaded.document;
+    let fallback = requirements::default(names, loaded, findings);
     let forward = forward_rules(document.defaults.forward.as_ref(), findings);
     let destinations = settings
         .upstreams
@@ -96,7 +98,7 @@ pub(super) fn compile(
         compiled.iter().flat_map(|(_, route)| &route.forward).chain(&ground.forward);
     let identity_names = identity_names.map(|rule| rule.name.clone()).collect();
     match RouteTable::build(compiled) {
-        Ok(table) => Some(Routes { table, identity_names }),
+        Ok(table) => Some(Routes { table, identity_names, fallback: ground.fallback }),
         Err(conflicts) => {
             for conflict in conflicts {
                 report(conflict, &written, findings);
@@ -178,7 +180,7 @@ impl Ground<'_> {
             }
             (Some(text), false) => {
                 let require = requirements::compile(self.names, text, findings)?;
-                if self.fallback.is_some_and(|default| require.weaker_than(default)) {
+                if self.fallback.as_ref().is_some_and(|default| require.weaker_than(default)) {
                     findings.warn(
                         text.place,
                         format!("`{}` requires less than `defaults` do", *entry.pattern),
@@ -195,7 +197,7 @@ impl Ground<'_> {
                         )
                         .help("write `require:`, or `public: true` if nobody is to be checked");
                 }
-                self.fallback.cloned().map(Access::Guarded)
+                self.fallback.clone().map(Access::Guarded)
             }
         }
     }
