@@ -233,7 +233,7 @@ fn request_of(curl: &str) -> (SocketAddr, String) {
         match word.as_str() {
             "-i" => {}
             "-X" => method = words.next().unwrap(),
-            "-H" => headers += &format!("{}\r\n", words.next().unwrap()),
+            "-H" => headers.extend([words.next().unwrap().as_str(), "\r\n"]),
             _ => url = word,
         }
     }
@@ -395,18 +395,18 @@ fn every_algorithm_that_is_accepted_can_be_minted() {
     let folder = Folder::new();
     folder.write("secret", "k8s-3Qv.Zr7!pLw0xTn5yHd9cBf2jMg6aEu1iOo4-Xs0bVq3zW8rYt6uNk5mPl2Gd9e\n");
     for alg in ["ES256", "ES384", "EdDSA", "RS256", "HS512"] {
-        let keys = match alg {
-            "HS512" => "secret: \"file:secret\"".to_owned(),
-            _ => {
-                let (private, public) = (format!("{alg}.pem"), format!("{alg}.json"));
-                let line = ["token", "keygen", "--alg", alg, "--kid", "k", "--private", &private];
-                folder.good(&[&line[..], &["--jwks", &public]].concat());
-                let mode = std::fs::metadata(folder.path(&private)).unwrap().permissions().mode();
-                assert_eq!(mode & 0o777, 0o600, "{alg}");
-                let again = folder.run(&[&line[..], &["--jwks", &public]].concat());
-                assert_eq!(again.code, 1, "a key is never overwritten");
-                format!("jwks: \"file:{public}\"")
-            }
+        let is_shared = alg == "HS512";
+        let (private, public) = (format!("{alg}.pem"), format!("{alg}.json"));
+        let keys = if is_shared {
+            "secret: \"file:secret\"".to_owned()
+        } else {
+            let line = ["token", "keygen", "--alg", alg, "--kid", "k", "--private", &private];
+            let line = [&line[..], &["--jwks", &public]].concat();
+            folder.good(&line);
+            let mode = std::fs::metadata(folder.path(&private)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{alg}");
+            assert_eq!(folder.run(&line).code, 1, "a key is never overwritten");
+            format!("jwks: \"file:{public}\"")
         };
         let entry = format!("{{ issuer: i, audience: none, algorithms: [{alg}], {keys} }}");
         let base = "\
@@ -416,11 +416,11 @@ routes: [ { match: GET /, to: api, public: true } ]
 ";
         let checks = format!("{base}checks: {{ user: {{ jwt: [ {entry} ] }} }}\n");
         folder.write("portcullis.yaml", &checks);
-        let private = format!("{alg}.pem");
-        let line = match alg {
-            "HS512" => vec!["--secret-file", "secret", "--alg", alg],
+        let line = if is_shared {
+            vec!["--secret-file", "secret", "--alg", alg]
+        } else {
             // What fits the key is found without being told.
-            _ => vec!["--key", &private, "--kid", "k"],
+            vec!["--key", &private, "--kid", "k"]
         };
         let claims = ["token", "mint", "--claims", r#"{"iss":"i","sub":"a"}"#];
         let token = folder.good(&[&claims[..], &line].concat());
@@ -480,7 +480,7 @@ fn explain_answers_as_the_gateway_does() {
     ] {
         let names_host = headers.iter().any(|line| line.starts_with("Host:"));
         let host = if names_host { "" } else { "Host: localhost\r\n" };
-        let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let lines = headers.iter().flat_map(|line| [line, "\r\n"]).collect::<String>();
         let close = "Connection: close\r\n";
         let request = format!("{method} {target} HTTP/1.1\r\n{host}{lines}{close}\r\n");
         let (served, _) = exchange(public, &request);
@@ -502,10 +502,11 @@ fn explain_answers_as_the_gateway_does() {
 fn explain_shows_each_step_and_no_credential() {
     let folder = Folder::gateway();
     let token = folder.mint("key.pem", &["--ttl", "1h"]);
+    let signature = token.rsplit('.').next().unwrap();
     let lines = format!("{KEY}\nAuthorization: Bearer {token}\nX-User: eve\nCookie: s=canary\n");
     let ask = |more: &[&str]| {
         let said = folder.run_with(&[&["explain"], more, &["-H", "-"]].concat(), &lines);
-        for hidden in [&token[..60], "canary", ": test"] {
+        for hidden in [signature, "canary", ": test"] {
             assert!(!format!("{said:?}").contains(hidden), "{hidden} in {said:?}");
         }
         (said.code, said.out)

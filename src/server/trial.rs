@@ -145,9 +145,11 @@ impl Trial {
 /// Gives the bytes to the parser that listeners use; the status with which it refuses them itself.
 async fn read(head: &[u8]) -> Result<Parts, StatusCode> {
     let (mut client, server) = tokio::io::duplex(head.len().saturating_add(ROOM_FOR_ANSWER));
-    let read: Mutex<Option<Parts>> = Mutex::new(None);
+    let first: Mutex<Option<Parts>> = Mutex::new(None);
     let service = service_fn(|request: Request<Incoming>| {
-        *read.lock().unwrap_or_else(PoisonError::into_inner) = Some(request.into_parts().0);
+        // Bytes may hold more than one request, as those of a client may; one was asked about.
+        let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| request.into_parts().0);
         std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(
             message::Body::default(),
         )))
@@ -159,8 +161,8 @@ async fn read(head: &[u8]) -> Result<Parts, StatusCode> {
         // The server's side is closed by now: this ends with what was written.
         drop(client.read_to_end(&mut answer).await);
     }
-    let head = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-    head.ok_or_else(|| {
+    let parts = first.into_inner().unwrap_or_else(PoisonError::into_inner);
+    parts.ok_or_else(|| {
         let text = String::from_utf8_lossy(&answer);
         let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
         status.unwrap_or(StatusCode::BAD_REQUEST)
@@ -202,6 +204,9 @@ mod tests {
         assert_eq!(absolute.as_deref(), Ok("GET http://y/a 1"));
         let body = outcome("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n").await;
         assert_eq!(body.as_deref(), Ok("POST /a 2"));
+        let two =
+            outcome("GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert_eq!(two.as_deref(), Ok("GET /a 1"));
         let shown = outcome(
             "POST /a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
         );
