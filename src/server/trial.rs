@@ -156,8 +156,8 @@ async fn read(head: &[u8]) -> Result<Parts, StatusCode> {
     });
     let mut answer = Vec::new();
     if client.write_all(head).await.is_ok() && client.shutdown().await.is_ok() {
-        let served = connection::protocol().serve_connection(TokioIo::new(server), service).await;
-        tracing::debug!(?served, "the head was read");
+        let outcome = connection::protocol().serve_connection(TokioIo::new(server), service).await;
+        tracing::debug!(?outcome, "the head was read");
         // The server's side is closed by now: this ends with what was written.
         drop(client.read_to_end(&mut answer).await);
     }
