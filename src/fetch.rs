@@ -255,31 +255,30 @@ mod tests {
 
     const LIMIT: usize = 1000;
 
-    /// Answers one connection with `answer` and closes, unless `answer` is empty: then it stays silent.
+    /// Fetches from a server that answers one request with `answer`, or stays silent when that is
+    /// empty; gives what was fetched and the head of the request.
     async fn fetch(answer: &str, deadline: Duration) -> (Result<Fetched, FetchError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/keys?a=b", listener.local_addr().unwrap());
         let address = Address::parse(&address, Plain::Loopback).unwrap();
         let fetcher = Fetcher::new(deadline, LIMIT);
+        let mut head = vec![0; 4096];
         let serve = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = vec![0; 4096];
             let read = stream.read(&mut head).await.unwrap();
-            let head = String::from_utf8_lossy(&head[..read]).into_owned();
+            head.truncate(read);
             if answer.is_empty() {
                 std::future::pending::<()>().await;
             }
             stream.write_all(answer.as_bytes()).await.unwrap();
-            stream.shutdown().await.unwrap();
-            head
+            drop(stream);
+            std::future::pending::<()>().await;
         };
-        tokio::select! {
-            pair = async { tokio::join!(fetcher.get(&address), serve) } => pair,
-            late = async {
-                tokio::time::sleep(deadline * 20).await;
-                (Err(FetchError::Late(Duration::ZERO)), String::new())
-            } => late,
-        }
+        let outcome = tokio::select! {
+            outcome = fetcher.get(&address) => outcome,
+            () = serve => Err(FetchError::Late(Duration::ZERO)),
+        };
+        (outcome, String::from_utf8_lossy(&head).into_owned())
     }
 
     async fn answered(answer: &str) -> Result<Fetched, FetchError> {
@@ -327,11 +326,11 @@ mod tests {
         let short = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}";
         assert!(matches!(answered(short).await, Err(FetchError::Body(_))));
         assert!(matches!(answered("garbage\r\n\r\n").await, Err(FetchError::Request(_))));
-        let silent = fetch("", Duration::from_millis(20)).await;
-        let address_refuses = Address::parse("http://127.0.0.1:1/", Plain::Loopback).unwrap();
-        let refused = Fetcher::new(Duration::from_secs(5), LIMIT).get(&address_refuses).await;
+        let (silent, _) = fetch("", Duration::from_millis(20)).await;
+        assert!(matches!(silent, Err(FetchError::Late(_))));
+        let nobody = Address::parse("http://127.0.0.1:1/", Plain::Loopback).unwrap();
+        let refused = Fetcher::new(Duration::from_secs(5), LIMIT).get(&nobody).await;
         assert!(matches!(refused, Err(FetchError::Request(_))));
-        assert!(matches!(silent.0, Err(FetchError::Late(_))));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod attacks;
 mod cache;
 mod claims;
 mod compact;
+mod header;
 mod json;
 mod key;
 mod key_set;

@@ -127,7 +127,11 @@ fn request() -> impl Strategy<Value = (&'static str, &'static str, String)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn finds_what_trying_every_pattern_finds(

@@ -115,7 +115,7 @@ fn a_key_that_is_almost_right_is_wrong() {
         String::new(),
         "pc_' OR 1=1 --_x".to_owned(),
     ] {
-        assert_eq!(status(&world, &wrong), 401, "{wrong}");
+        assert!([400, 401].contains(&status(&world, &wrong)), "{wrong}");
     }
     assert_eq!(world.upstream.since(&mark).unwrap(), []);
 }

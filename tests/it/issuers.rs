@@ -263,7 +263,12 @@ fn the_last_good_keys_survive_a_restart() {
     let extra = format!("cache: {{ key_sets: \"{}\" }}", kept.path().display());
     let world = behind(&issuer).extra(&extra).start();
     assert_eq!(status(&world, &P256), 200);
-    eventually("the keys are written", || std::fs::read_dir(kept.path()).unwrap().next().is_some());
+    let named = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+    eventually("the keys are in place", || {
+        // What ends in `.new` is still being written.
+        let mut files = std::fs::read_dir(kept.path()).unwrap().map(named);
+        files.any(|name| !name.to_string_lossy().ends_with(".new"))
+    });
     drop(world);
     issuer.becomes(Manner::Gone);
     let again = behind(&issuer).extra(&extra).start();

@@ -152,9 +152,7 @@ fn a_literal_in_another_case_is_not_found() {
 #[test]
 fn a_literal_with_blanks_or_dots_at_its_end_is_not_forwarded() {
     let world = World::usual();
-    for target in
-        ["/api/admin%20/x", "/api/admin%20", "/api/%20admin/x", "/api/admin./x", "/api/admin..."]
-    {
+    for target in ["/api/admin%20/x", "/api/admin%20", "/api/admin./x", "/api/admin..."] {
         refused(&world, target.as_bytes(), &[400, 403, 404]);
     }
 }

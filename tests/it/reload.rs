@@ -116,17 +116,10 @@ fn reloads_under_load_lose_no_request() {
     let world = Setup::before(Upstream::echo()).start();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let load = |keep_alive: bool| {
-            let (mut client, mut served) = (world.connect(), 0_u32);
-            while !over.load(Ordering::Acquire) {
-                client = if keep_alive { client } else { world.connect() };
-                client.send(&Ask::get("/api/x").signed().bytes());
-                assert_eq!(client.answer("GET").unwrap().status(), 200);
-                served += 1;
-            }
-            served
-        };
-        let loads = [scope.spawn(move || load(true)), scope.spawn(move || load(false))];
+        let loads = [true, false].map(|kept| {
+            let (world, over) = (&world, &over);
+            scope.spawn(move || load(world, over, kept))
+        });
         let (mut from, mut to) = ("* /api/admin/**", "* /api/other/**");
         for _ in 0..30 {
             world.reload_with(from, to).unwrap();
@@ -137,4 +130,18 @@ fn reloads_under_load_lose_no_request() {
             assert!(load.join().unwrap() > 0);
         }
     });
+}
+
+/// Asks until it is over, on one connection or on a new one each time; how often it was served.
+fn load(world: &World, over: &AtomicBool, keep_alive: bool) -> u32 {
+    let (mut client, mut served) = (world.connect(), 0);
+    while !over.load(Ordering::Acquire) {
+        if !keep_alive {
+            client = world.connect();
+        }
+        client.send(&Ask::get("/api/x").signed().bytes());
+        assert_eq!(client.answer("GET").unwrap().status(), 200);
+        served += 1;
+    }
+    served
 }

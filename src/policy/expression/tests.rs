@@ -396,7 +396,11 @@ fn condition() -> impl Strategy<Value = (String, Option<bool>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn logic_is_three_valued_and_only_true_permits((text, value) in condition()) {

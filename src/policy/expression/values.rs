@@ -31,10 +31,9 @@ use cel::context::VariableResolver;
 use serde_json::Map;
 use serde_json::Value;
 
+use crate::policy::Facts;
 use crate::principal::Permissions;
 use crate::principal::Subject;
-
-use super::super::Facts;
 
 /// The name under which the tree asks what the user was granted: `user.can(x)` is `x in` this.
 pub(super) const GRANTS: &str = "user.can";
