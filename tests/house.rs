@@ -129,7 +129,7 @@ fn tasks_and_threads_are_started_by_the_server() {
 #[test]
 fn every_dependency_is_used() {
     let manifest = read("Cargo.toml");
-    let all: Vec<Text> = ["src", "tests", "benches"].into_iter().flat_map(sources).collect();
+    let all: Vec<SourceFile> = ["src", "tests", "benches"].into_iter().flat_map(sources).collect();
     for name in dependencies(&manifest) {
         let crate_name = name.replace('-', "_");
         let is_used = all.iter().any(|file| mentions_crate(&file.text, &crate_name));
@@ -245,13 +245,13 @@ fn with_section(text: &str, name: &str, content: &str) -> String {
 }
 
 /// A Rust file and the module it is; empty for the crate's own two files.
-struct Text {
+struct SourceFile {
     path: PathBuf,
     module: Vec<String>,
     text: String,
 }
 
-impl Text {
+impl SourceFile {
     /// Whether its parent declares it for tests only.
     fn is_test(&self) -> bool {
         let name = self.path.file_stem().unwrap().to_str().unwrap();
@@ -260,7 +260,7 @@ impl Text {
     }
 }
 
-fn sources(folder: &str) -> Vec<Text> {
+fn sources(folder: &str) -> Vec<SourceFile> {
     let folder = root_path(folder);
     let files =
         walk(&folder).into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs"));
@@ -269,7 +269,7 @@ fn sources(folder: &str) -> Vec<Text> {
             let inside = path.strip_prefix(&folder).unwrap().with_extension("");
             let parts = inside.iter().map(|part| part.to_str().unwrap().to_owned());
             let module = parts.filter(|part| !["mod", "lib", "main"].contains(&part.as_str()));
-            Text { module: module.collect(), text: fs::read_to_string(&path).unwrap(), path }
+            SourceFile { module: module.collect(), text: fs::read_to_string(&path).unwrap(), path }
         })
         .collect()
 }
