@@ -175,7 +175,7 @@ impl Check {
             let outcome = match outcome {
                 Ok(true) => format!("valid, {}", self.kind().whom(&established.principal)),
                 Ok(false) => "absent".to_owned(),
-                Err(denial) => format!("invalid ({denial:?})"),
+                Err(denial) => format!("invalid ({denial})"),
             };
             format!("{}: {outcome}", self.name)
         });

@@ -4,6 +4,8 @@
 //! be born without one.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use std::fmt;
+
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Response;
@@ -230,6 +232,32 @@ impl Denial {
             | Self::BodyBroken
             | Self::BadGateway
             | Self::GatewayTimeout => Kind::User,
+        }
+    }
+}
+
+/// Why exactly, in words for the operator; never for the client.
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(error) => error.fmt(f),
+            Self::Missing(Kind::App) => f.write_str("no application key was sent"),
+            Self::Missing(Kind::User) => f.write_str("no token was sent"),
+            Self::Carried(Kind::App, error) => write!(f, "application key: {error}"),
+            Self::Carried(Kind::User, error) => write!(f, "token: {error}"),
+            Self::AppKey(error) => error.fmt(f),
+            Self::ClientAddress => f.write_str("the client address that was told is none"),
+            Self::Token(error) => error.fmt(f),
+            Self::UnknownScheme => f.write_str("no check takes a token from where it stands"),
+            Self::Forbidden(error) => error.fmt(f),
+            Self::UnwritableClaim => f.write_str("a claim cannot be written into a header"),
+            Self::NoRoute => f.write_str("no route takes this path"),
+            Self::NoMethod(_) => f.write_str("no route takes this method here"),
+            Self::BodyTooLarge => f.write_str("the body is too large"),
+            Self::BodyTimeout => f.write_str("the body did not come in time"),
+            Self::BodyBroken => f.write_str("the body broke off"),
+            Self::BadGateway => f.write_str("the upstream cannot be reached"),
+            Self::GatewayTimeout => f.write_str("the upstream did not answer in time"),
         }
     }
 }

@@ -26,7 +26,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 
 pub use build::Built;
-use checks::{Checks, Established, Presented};
+use checks::{Checks, Established, Gate, Presented};
 pub use decision::{Decision, Pass};
 pub use denial::{Denial, Kind, Reason};
 pub use identity::{Fact, ForwardRule, IdentityNames};
@@ -42,6 +42,7 @@ use crate::inquiry::Inquiry;
 use crate::inquiry::InquiryError;
 use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
+use crate::jwt::TokenVerifier;
 use crate::policy::Facts;
 use crate::policy::TermOutcome;
 use crate::principal::Principal;
@@ -199,6 +200,14 @@ impl Gateway {
             }
             _ => fallback(),
         }
+    }
+
+    /// What judges tokens, for a tool that looks at one token; no request passes by this.
+    pub fn verifiers(&self) -> impl Iterator<Item = &TokenVerifier> {
+        self.checks.0.iter().filter_map(|check| match &check.gate {
+            Gate::App(_) => None,
+            Gate::User(user) => Some(&user.verifier),
+        })
     }
 
     /// Whose `X-Forwarded-*` is believed.

@@ -82,8 +82,7 @@ impl Proxy {
                 if is_logged {
                     record.describe(self, &parts, &trail, client_of(peer, pass.client()));
                 }
-                let host = parts.headers.get(header::HOST).cloned();
-                headers::forward_request(&mut parts.headers, peer, host.as_ref());
+                prepare(&mut parts, peer);
                 self.forward(pass, parts, body, (record, decided)).await
             }
             Decision::Deny(denial) => {
@@ -128,6 +127,13 @@ impl Proxy {
         let unmatched = metrics.is_none().then(|| Arc::clone(gateway.unmatched()));
         Record::new(self.ids.next(), parts.method.clone(), (metrics, unmatched), arrived)
     }
+}
+
+/// Takes out of a head that was let through what concerns one connection only, and writes the way
+/// here; what is left to do is the pass's to seal.
+pub fn prepare(parts: &mut Parts, peer: &Peer) {
+    let host = parts.headers.get(header::HOST).cloned();
+    headers::forward_request(&mut parts.headers, peer, host.as_ref());
 }
 
 /// A client that hung up or sent nonsense is not our failure.

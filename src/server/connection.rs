@@ -51,13 +51,7 @@ pub(super) async fn serve(
     };
     let service =
         service_fn(|request: Request<Incoming>| answer(&worker, &peer, &activity, request));
-    let mut connection = pin!(
-        http1::Builder::new()
-            .max_buf_size(LARGEST_HEAD)
-            .header_read_timeout(None)
-            .keep_alive(!is_last)
-            .serve_connection(io, service)
-    );
+    let mut connection = pin!(protocol().keep_alive(!is_last).serve_connection(io, service));
     let mut alarm = pin!(tokio::time::sleep(patience.head));
     let mut draining = pin!(worker.draining.notified());
     poll_fn(|cx| {
@@ -89,6 +83,13 @@ pub(super) async fn serve(
         Poll::Pending
     })
     .await
+}
+
+/// How HTTP is read from a client, wherever it is.
+pub(super) fn protocol() -> http1::Builder {
+    let mut protocol = http1::Builder::new();
+    protocol.max_buf_size(LARGEST_HEAD).header_read_timeout(None);
+    protocol
 }
 
 async fn answer(

@@ -197,8 +197,7 @@ impl Control {
         settings: &Settings,
         tasks: &mut JoinSet<()>,
     ) -> Result<Arc<StoredKeys>, StartFailure> {
-        let StoreAddress::Sqlite(path) = address;
-        let address = crate::store::StoreAddress::parse(&format!("sqlite:{}", path.display()))
+        let address = crate::store::StoreAddress::try_from(address)
             .map_err(|error| StartFailure::Other(error.into()))?;
         let store =
             Store::open(&address).await.map_err(|error| StartFailure::Other(error.into()))?;

@@ -7,6 +7,7 @@
 mod connection;
 mod control;
 mod listen;
+mod trial;
 mod worker;
 
 use std::net::SocketAddr;
@@ -14,6 +15,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
@@ -40,6 +43,7 @@ use connection::Patience;
 use control::Control;
 pub use control::Order;
 use control::StartFailure;
+pub use trial::{Asked, Judged, Trial};
 use worker::{Stop, Worker};
 
 /// What a gateway is started with beside its configuration.
@@ -99,6 +103,9 @@ pub struct Running {
     admin: Option<SocketAddr>,
     orders: mpsc::Sender<Order>,
     threads: Vec<JoinHandle<()>>,
+    access: AccessLog,
+    /// Ends when the access log is closed.
+    writer: Option<JoinHandle<()>>,
     metrics: Metrics,
     warnings: Report,
 }
@@ -163,15 +170,18 @@ impl Server {
             let stop = Stop { signal: stopped.clone() };
             threads.push(spawn_worker(number, worker, listener, stop)?);
         }
+        let mut writer = None;
         if writes_access_lines {
-            // Not joined: it may be writing to a pipe that nobody reads.
-            spawn("access", move || access.drain_into(&mut std::io::stdout()))?;
+            let access = access.clone();
+            writer = Some(spawn("access", move || access.drain_into(&mut std::io::stdout()))?);
         }
         Ok(Running {
             public: listeners.address,
             admin: ready.admin_address,
             orders: ordered,
             threads,
+            access,
+            writer,
             metrics,
             warnings: Report::new(source, warnings),
         })
@@ -255,6 +265,15 @@ impl Running {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        // Nobody writes lines any more: those of the last requests go out before the process ends.
+        self.access.close();
+        let deadline = Instant::now() + LAST_LINES;
+        // Not joined: it may be writing to a pipe that nobody reads.
+        while self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
+            && Instant::now() < deadline
+        {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
     }
 }
 
@@ -283,3 +302,5 @@ fn random() -> Result<u64, StartError> {
 
 /// Orders that wait at most.
 const MOST_ORDERS: usize = 16;
+/// How long the last access lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);

@@ -36,6 +36,19 @@ pub(super) struct Stop {
     pub(super) signal: tokio::sync::watch::Receiver<Option<Instant>>,
 }
 
+impl Stop {
+    /// Waits for the deadline, or for a sooner one that a second order sets.
+    async fn patience_ends(&mut self, mut deadline: Instant) {
+        // A change comes again when its await is dropped.
+        while let Ok(Ok(())) = tokio::time::timeout_at(deadline, self.signal.changed()).await {
+            match *self.signal.borrow_and_update() {
+                Some(sooner) => deadline = sooner,
+                None => return,
+            }
+        }
+    }
+}
+
 impl Worker {
     pub(super) fn new(
         proxy: Proxy,
@@ -73,14 +86,14 @@ impl Worker {
                 }
             }
         };
-        self.drain(listener, connections, deadline).await;
+        self.drain(listener, connections, (deadline, stop)).await;
     }
 
     async fn drain(
         self: &Arc<Self>,
         listener: TcpListener,
         mut connections: JoinSet<Result<(), hyper::Error>>,
-        deadline: Instant,
+        (deadline, mut stop): (Instant, Stop),
     ) {
         self.is_draining.store(true, Ordering::Relaxed);
         self.draining.notify_waiters();
@@ -94,7 +107,12 @@ impl Worker {
                 self.ended(ended);
             }
         };
-        if tokio::time::timeout_at(deadline, finished).await.is_err() {
+        // Whichever ends first ends the worker: what the other had begun needs no end.
+        let is_finished = tokio::select! {
+            () = finished => true,
+            () = stop.patience_ends(deadline) => false,
+        };
+        if !is_finished {
             tracing::warn!(cut = connections.len(), "requests were cut at the end of the grace");
         }
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::config;
+
 /// The address of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreAddress(Kind);
@@ -52,6 +54,15 @@ impl StoreAddress {
             Kind::File(path) => Some(path),
             Kind::Memory => None,
         }
+    }
+}
+
+impl TryFrom<&config::StoreAddress> for StoreAddress {
+    type Error = AddressError;
+
+    fn try_from(configured: &config::StoreAddress) -> Result<Self, AddressError> {
+        let config::StoreAddress::Sqlite(path) = configured;
+        Self::parse(&format!("sqlite:{}", path.display()))
     }
 }
 

@@ -15,17 +15,18 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use self::act::Act;
 use crate::clock::Clock;
-use crate::config::{Document, Length};
+use crate::config::{self, Findings, Length, Report, Settings};
+use crate::server::StartError;
 use crate::store::{AddressError, AppName, Scope, Store, StoreAddress};
 
 /// Creates, lists, rotates and revokes applications and their keys.
 #[derive(Debug, Args)]
 pub struct AppArgs {
-    /// The store, for example sqlite:portcullis.db
+    /// The store, for example sqlite:portcullis.db, instead of the one that a configuration names
     #[arg(long, global = true, value_name = "ADDRESS", value_parser = address)]
     pub store: Option<StoreAddress>,
     /// The configuration file that names the store
-    #[arg(short, long, global = true, value_name = "FILE", conflicts_with = "store")]
+    #[arg(short, long, global = true, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
     pub config: Option<PathBuf>,
     /// How to print: table for people, json for programs
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
@@ -111,15 +112,19 @@ pub async fn run(
     done
 }
 
-fn store_of(config: &Path) -> anyhow::Result<StoreAddress> {
-    let file = config.display();
-    let text = std::fs::read_to_string(config).with_context(|| format!("read {file}"))?;
-    let document: Document =
-        serde_saphyr::from_str(&text).with_context(|| format!("read {file}"))?;
-    let Some(store) = document.store else {
+fn store_of(path: &Path) -> anyhow::Result<StoreAddress> {
+    let file = path.display();
+    let refused = |report| StartError::Config(Box::new(report));
+    let loaded = config::load(path).map_err(refused)?;
+    let mut findings = Findings::new();
+    let settings = Settings::resolve(&loaded, &mut findings);
+    let Some(settings) = settings.filter(|_| !findings.has_errors()) else {
+        return Err(refused(Report::new(loaded.source, findings)).into());
+    };
+    let Some(store) = settings.store else {
         bail!("{file} names no store; its applications stand under `apps` and are changed there");
     };
-    StoreAddress::parse(&store).with_context(|| format!("store of {file}"))
+    StoreAddress::try_from(&store).with_context(|| format!("store of {file}"))
 }
 
 fn address(text: &str) -> Result<StoreAddress, AddressError> {

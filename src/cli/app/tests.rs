@@ -166,7 +166,6 @@ async fn words_that_mean_nothing_are_refused_before_any_act() {
         &["create", "m", "--expires", "36501d"],
         &["revoke", "x", "--secret", "one"],
         &["list", "--output", "xml"],
-        &["list", "--config", "p.yaml"],
     ] {
         assert!(shell.run(line).await.is_err(), "{line:?}");
     }

@@ -1,0 +1,67 @@
+//! One small HTTP request over a plain connection, bounded, for commands that ask a gateway.
+//!
+//! Blocking, HTTP/1.1, one answer per connection. Not for the data path, and not for anything that
+//! comes from afar.
+
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::net::ToSocketAddrs;
+use std::time::Duration;
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The status of the answer.
+    pub(super) status: u16,
+    /// Its body, cut after [`MOST_BYTES`].
+    pub(super) body: String,
+}
+
+/// Sends a request without a body to `authority` (`HOST:PORT`).
+pub(super) fn send(
+    authority: &str,
+    request: &str,
+    headers: &[(String, String)],
+    patience: Duration,
+) -> io::Result<Answer> {
+    let address = authority.to_socket_addrs()?.next();
+    let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    let mut head = format!("{request} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    stream.write_all(head.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(MOST_BYTES).read_to_end(&mut answer)?;
+    read(&String::from_utf8_lossy(&answer))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+}
+
+fn read(answer: &str) -> Option<Answer> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    Some(Answer { status, body: body.to_owned() })
+}
+
+/// Bytes of an answer that are read.
+const MOST_BYTES: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_and_anything_else_is_none() {
+        let answer = read("HTTP/1.1 503 Service Unavailable\r\nA: b\r\n\r\nbody").unwrap();
+        assert_eq!((answer.status, &*answer.body), (503, "body"));
+        for other in ["", "HTTP/1.1 200 OK\r\n", "SSH-2.0-x\r\n\r\n", "HTTP/1.1 2\r\n\r\n"] {
+            assert!(read(other).is_none(), "{other}");
+        }
+    }
+}
