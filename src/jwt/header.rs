@@ -25,8 +25,11 @@ pub(super) struct Header {
 
 impl Header {
     pub(super) fn read(text: &[u8]) -> Result<Self, TokenError> {
-        let Members { algorithm, kid, typ } = serde_json::from_slice(text)
-            .map_err(|_| TokenError::Malformed("the header is not one unambiguous object"))?;
+        // serde_json looks for broken UTF-8 only in what it keeps, and most members are skipped.
+        let Members { algorithm, kid, typ } = std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| serde_json::from_str(text).ok())
+            .ok_or(TokenError::Malformed("the header is not one unambiguous object"))?;
         // Control characters have no place in an id, and would travel into logs.
         let is_odd = |kid: &String| kid.len() > MAX_KID_BYTES || kid.contains(char::is_control);
         if kid.as_ref().is_some_and(is_odd) {
