@@ -3,12 +3,7 @@
 //!
 //! The yardstick is aws-lc's verification of the same message with a key parsed beforehand. Uncached
 //! verification should stay within 1.15 times that.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a benchmark may stop"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark may stop")]
 
 use std::hint::black_box;
 use std::pin::pin;

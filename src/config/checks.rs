@@ -3,7 +3,6 @@
 //! What an issuer's entry means is read by `issuers`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use http::HeaderName;
 
@@ -56,7 +55,6 @@ pub enum Carrier {
 impl CheckSettings {
     pub(super) fn resolve_all(
         checks: &BTreeMap<String, At<Check>>,
-        folder: &Path,
         findings: &mut Findings,
     ) -> BTreeMap<String, Self> {
         let mut resolved = BTreeMap::new();
@@ -67,7 +65,7 @@ impl CheckSettings {
                     AppKeySettings::resolve(key, check.place, findings).map(Self::AppKey)
                 }
                 Check::Jwt(entries) => {
-                    issuers::resolve(entries, check.place, folder, findings).map(Self::Jwt)
+                    issuers::resolve(entries, check.place, findings).map(Self::Jwt)
                 }
             };
             if let Some(settings) = settings {

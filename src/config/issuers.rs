@@ -3,7 +3,6 @@
 //! Where the keys are is read by `keys`.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -82,7 +81,6 @@ pub const ALGORITHMS: [&str; 12] = [
 pub(super) fn resolve(
     entries: &[At<JwtEntry>],
     place: Place,
-    folder: &Path,
     findings: &mut Findings,
 ) -> Option<Vec<JwtSettings>> {
     if entries.is_empty() {
@@ -97,23 +95,16 @@ pub(super) fn resolve(
                 .help("the token's `iss` must pick exactly one entry");
         }
     }
-    let resolved: Vec<_> = entries
-        .iter()
-        .map(|entry| JwtSettings::resolve(entry, entry.place, folder, findings))
-        .collect();
+    let resolved: Vec<_> =
+        entries.iter().map(|entry| JwtSettings::resolve(entry, entry.place, findings)).collect();
     resolved.into_iter().collect()
 }
 
 impl JwtSettings {
-    fn resolve(
-        entry: &JwtEntry,
-        place: Place,
-        folder: &Path,
-        findings: &mut Findings,
-    ) -> Option<Self> {
+    fn resolve(entry: &JwtEntry, place: Place, findings: &mut Findings) -> Option<Self> {
         warn_of_exceptions(entry, findings);
         let algorithms = algorithms(&entry.algorithms, findings);
-        let keys = KeyLocation::resolve(entry, place, folder, findings);
+        let keys = KeyLocation::resolve(entry, place, findings);
         if let (Some(keys), Some(algorithms)) = (&keys, &algorithms) {
             keys.judge(algorithms, findings);
         }

@@ -3,7 +3,6 @@
 //! Which places make sense is decided here; whether a key is any good is decided by whoever reads it.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::path::PathBuf;
 
 use http::Uri;
@@ -17,7 +16,7 @@ use super::scalar::SecretRef;
 /// Where the keys of an issuer are.
 #[derive(Clone, Debug)]
 pub enum KeyLocation {
-    /// A key set in a file.
+    /// A key set in a file, its path as written.
     JwksFile(PathBuf),
     /// A key set at an address.
     JwksUrl(Uri),
@@ -30,14 +29,9 @@ pub enum KeyLocation {
 }
 
 impl KeyLocation {
-    pub(super) fn resolve(
-        entry: &JwtEntry,
-        place: Place,
-        folder: &Path,
-        findings: &mut Findings,
-    ) -> Option<Self> {
+    pub(super) fn resolve(entry: &JwtEntry, place: Place, findings: &mut Findings) -> Option<Self> {
         match (&entry.jwks, &entry.key, &entry.secret) {
-            (Some(jwks), None, None) => Self::jwks(jwks, entry, folder, findings),
+            (Some(jwks), None, None) => Self::jwks(jwks, entry, findings),
             (None, Some(key), None) => Some(Self::Key(key.clone())),
             (None, None, Some(secret)) => Some(Self::Secret(secret.clone())),
             _ => {
@@ -49,14 +43,9 @@ impl KeyLocation {
         }
     }
 
-    fn jwks(
-        jwks: &At<String>,
-        entry: &JwtEntry,
-        folder: &Path,
-        findings: &mut Findings,
-    ) -> Option<Self> {
+    fn jwks(jwks: &At<String>, entry: &JwtEntry, findings: &mut Findings) -> Option<Self> {
         if let Some(path) = jwks.strip_prefix("file:").filter(|path| !path.is_empty()) {
-            return Some(Self::JwksFile(folder.join(path)));
+            return Some(Self::JwksFile(PathBuf::from(path)));
         }
         let is_discovered = jwks.value == "discover";
         let written = if is_discovered { &entry.issuer } else { jwks };
@@ -133,7 +122,7 @@ mod tests {
     #[test]
     fn keys_come_from_exactly_one_place() {
         let file = resolved(&["jwks: file:keys.json"]).keys;
-        let path = Path::new("/etc/portcullis/keys.json");
+        let path = std::path::Path::new("keys.json");
         assert!(matches!(file, KeyLocation::JwksFile(found) if found == path));
         let url = resolved(&["jwks: https://id.example.com/k"]).keys;
         assert!(matches!(url, KeyLocation::JwksUrl(uri) if uri == "https://id.example.com/k"));

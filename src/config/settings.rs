@@ -153,7 +153,7 @@ impl Settings {
             .and_then(|store| StoreAddress::resolve(store, folder, findings));
         let upstreams = upstreams(document, findings);
         let apps = apps::resolve(&document.apps, findings);
-        let checks = CheckSettings::resolve_all(&document.checks, folder, findings);
+        let checks = CheckSettings::resolve_all(&document.checks, findings);
         let limits = LimitSettings::resolve(&document.limits, findings);
         let timeouts = TimeoutSettings::resolve(&document.timeouts, findings);
         let mut cache = CacheSettings::resolve(&document.cache, findings);

@@ -40,7 +40,7 @@ impl Source {
         Self { path: path.into(), text: text.into() }
     }
 
-    /// Reads a file of at most [`MAX_SOURCE_BYTES`].
+    /// Reads a file of at most one mebibyte.
     pub fn read(path: &Path) -> Result<Self, SourceError> {
         let file = File::open(path).map_err(SourceError::Unreadable)?;
         let mut bytes = Vec::new();

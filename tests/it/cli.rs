@@ -45,6 +45,17 @@ fn check_accepts_what_serve_would_run() {
 }
 
 #[test]
+fn files_are_sought_beside_the_configuration_from_wherever_it_is_named() {
+    let folder = folder_with(&Setup::new());
+    let name = folder.path().file_name().unwrap().to_str().unwrap();
+    let above = folder.path().parent().unwrap();
+    for path in [format!("{name}/portcullis.yaml"), format!("./{name}/../{name}/portcullis.yaml")] {
+        let output = run(above, &["check", &path]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+    }
+}
+
+#[test]
 fn check_lists_every_open_route_and_every_exception() {
     let setup = Setup::new().jwt(
         "{ issuer: none, audience: none, typ: any, algorithms: [ES256], jwks: \"file:keys.json\" }",
