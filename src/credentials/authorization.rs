@@ -3,7 +3,7 @@
 //! A value is `scheme 1*SP token68`. Scheme `Token` may also write `token="…"`, as Rails does. Any
 //! number of spaces may part scheme and token; a tab may not, and nothing may follow the token.
 
-use super::text::{CarryError, printable};
+use super::text::{self, CarryError, TCHAR, TOKEN68, printable};
 
 /// A scheme of `Authorization` under which a token is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,14 @@ impl Scheme {
             return Some(Self(Kind::Bare));
         }
         is_tchars(text).then(|| Self(Kind::Named(text.to_ascii_lowercase().into())))
+    }
+
+    /// Whether `value` is this scheme, one space and something.
+    fn is_before_token(&self, value: &[u8]) -> bool {
+        let Kind::Named(name) = &self.0 else { return false };
+        value.len() > name.len() + 1
+            && value.get(name.len()) == Some(&b' ')
+            && value.get(..name.len()).is_some_and(|v| v.eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// The name of the scheme in lower case, or `none`.
@@ -47,6 +55,15 @@ pub(super) fn read<'s, 'v>(
     value: &'v [u8],
     schemes: &'s [Scheme],
 ) -> Result<Carried<'s, 'v>, CarryError> {
+    // The usual value, scheme and token, is settled by one look at each byte.
+    if let Some(scheme) = schemes.iter().find(|scheme| scheme.is_before_token(value)) {
+        let token = value.get(scheme.as_str().len() + 1..).unwrap_or_default();
+        if text::all(token, TOKEN68)
+            && let Ok(token) = std::str::from_utf8(token)
+        {
+            return Ok(Carried::Token(token, scheme));
+        }
+    }
     let text = printable(value).ok_or(CarryError::Malformed)?;
     if joins_credentials(text) {
         return Err(CarryError::Repeated);
@@ -99,15 +116,16 @@ fn joins_credentials(text: &str) -> bool {
 
 /// `token` of RFC 9110 §5.6.2.
 fn is_tchars(text: &str) -> bool {
-    let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !text.is_empty() && text.bytes().all(is_tchar)
+    !text.is_empty() && text::all(text.as_bytes(), TCHAR)
 }
 
 /// `token68` of RFC 9110 §11.2.
 fn is_token68(text: &str) -> bool {
-    let is_char = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
-    let body = text.trim_end_matches('=');
-    !body.is_empty() && body.bytes().all(is_char)
+    let mut body = text.as_bytes();
+    while let Some(shorter) = body.strip_suffix(b"=") {
+        body = shorter;
+    }
+    !body.is_empty() && text::all(body, TOKEN68)
 }
 
 const TOKEN_PARAMETER: &str = "token=";

@@ -13,20 +13,85 @@ pub enum CarryError {
 
 /// The text of a credential without a scheme: visible ASCII, not empty, and no list of several.
 pub(super) fn credential(bytes: &[u8]) -> Result<&str, CarryError> {
-    let text = printable(bytes).filter(|text| !text.contains(' ') && !text.is_empty());
-    match text {
-        Some(text) if !text.contains(',') => Ok(text),
-        None if !bytes.contains(&b',') => Err(CarryError::Malformed),
-        // An intermediary may join repeated headers with a comma (RFC 9110 §5.3).
-        _ => Err(CarryError::Repeated),
+    if !bytes.is_empty() && all(bytes, WORD) {
+        return std::str::from_utf8(bytes).map_err(|_| CarryError::Malformed);
     }
+    // An intermediary may join repeated headers with a comma (RFC 9110 §5.3).
+    Err(if bytes.contains(&b',') { CarryError::Repeated } else { CarryError::Malformed })
 }
 
 /// The text of bytes that are all visible ASCII or spaces.
 pub(super) fn printable(bytes: &[u8]) -> Option<&str> {
-    let is_printable = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
-    std::str::from_utf8(bytes).ok().filter(|_| is_printable)
+    if all(bytes, PRINTABLE) { std::str::from_utf8(bytes).ok() } else { None }
 }
+
+/// Whether every byte is of `class`; tokens are long and looked at on every request, so that a byte
+/// costs one look into a table.
+pub(super) fn all(bytes: &[u8], class: u8) -> bool {
+    bytes.iter().fold(class, |common, byte| {
+        common & CLASSES.get(usize::from(*byte)).copied().unwrap_or_default()
+    }) == class
+}
+
+/// Visible ASCII or a space.
+pub(super) const PRINTABLE: u8 = 1;
+/// Visible ASCII but a comma.
+pub(super) const WORD: u8 = 2;
+/// `tchar` of RFC 9110 §5.6.2.
+pub(super) const TCHAR: u8 = 4;
+/// The characters of `token68` (RFC 9110 §11.2) but `=`.
+pub(super) const TOKEN68: u8 = 8;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 0x7f {
+        let is_visible = byte > b' ';
+        let is_tchar = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        let is_token68 =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        let mut class = 0;
+        if byte >= b' ' {
+            class |= PRINTABLE;
+        }
+        if is_visible && byte != b',' {
+            class |= WORD;
+        }
+        if is_tchar {
+            class |= TCHAR;
+        }
+        if is_token68 {
+            class |= TOKEN68;
+        }
+        #[expect(
+            clippy::indexing_slicing,
+            clippy::as_conversions,
+            reason = "evaluated by the compiler"
+        )]
+        {
+            classes[byte as usize] = class;
+        }
+        byte += 1;
+    }
+    classes
+};
 
 #[cfg(test)]
 mod tests {

@@ -28,6 +28,7 @@ use crate::message::RequestId;
 use crate::telemetry::AccessLog;
 use crate::telemetry::RouteMetrics;
 use crate::telemetry::access::Line;
+use crate::upstream::AnswerFault;
 use crate::upstream::ResponseBody;
 
 /// The body of an answer, whoever wrote it.
@@ -62,12 +63,12 @@ impl Answer {
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AnswerFault;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
         let this = &mut *self;
         let piece = match &mut this.content {
             Content::Own(body) => Pin::new(body)

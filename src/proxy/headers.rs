@@ -25,11 +25,11 @@ pub(super) fn forward_request(headers: &mut HeaderMap, peer: &Peer, host: Option
         }
     }
     headers.insert(FORWARDED_FOR, peer.forwarded_for.clone());
-    if !headers.contains_key(FORWARDED_PROTO) {
+    if !(peer.is_trusted && headers.contains_key(FORWARDED_PROTO)) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
     if let Some(host) = host
-        && !headers.contains_key(FORWARDED_HOST)
+        && !(peer.is_trusted && headers.contains_key(FORWARDED_HOST))
     {
         headers.insert(FORWARDED_HOST, host.clone());
     }
@@ -45,17 +45,29 @@ pub(super) fn forward_response(headers: &mut HeaderMap) {
 
 /// RFC 9110 §7.6.1. Tells whether the sender wants trailers.
 fn drop_hop_by_hop(headers: &mut HeaderMap) -> bool {
-    if headers.contains_key(header::CONNECTION) {
-        for name in nominated(headers) {
-            headers.remove(name);
+    // One look at each name that is there costs less than a search for each that might be.
+    let present: Vec<HeaderName> =
+        headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    let mut wants_trailers = false;
+    for name in present {
+        if name == header::CONNECTION {
+            for nominated in nominated(headers) {
+                headers.remove(nominated);
+            }
         }
-        headers.remove(header::CONNECTION);
+        let value = headers.remove(&name);
+        wants_trailers |= name == header::TE && value.is_some_and(|te| has_token(&te, b"trailers"));
     }
-    let te = headers.remove(header::TE);
-    for name in HOP_BY_HOP {
-        headers.remove(name);
+    wants_trailers
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // By length first: most names differ in it from all of these.
+    match name.as_str().len() {
+        2 => *name == header::TE,
+        10 | 6 | 7 | 14 | 16..=19 => *name == header::CONNECTION || HOP_BY_HOP.contains(name),
+        _ => false,
     }
-    te.is_some_and(|te| has_token(&te, b"trailers"))
 }
 
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
@@ -63,7 +75,11 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        // The two usual options are no names of fields that would not go anyway.
+        .filter(|name| !name.eq_ignore_ascii_case(b"close"))
+        .filter(|name| !name.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         // The target and the framing are not the connection's to drop.
         .filter(|name| ![header::HOST, header::CONTENT_LENGTH, header::TRAILER].contains(name))
         .collect()

@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use super::worker::Worker;
 use crate::inquiry::Peer;
 use crate::proxy::Answer;
+use crate::upstream::AnswerFault;
 
 /// How long a connection may take over its parts.
 #[derive(Clone, Copy, Debug)]
@@ -113,12 +114,12 @@ struct Ending {
 
 impl Body for Ending {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AnswerFault;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
         Pin::new(&mut self.answer).poll_frame(cx)
     }
 

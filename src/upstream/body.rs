@@ -1,21 +1,16 @@
-//! Bodies in both directions: streamed with back-pressure, bounded, never held whole.
+//! The body of a request on its way up: streamed with back-pressure, bounded, never held whole.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use super::link::Link;
-use super::pool::SharedPools;
-use crate::gateway::Destination;
 use crate::gateway::IdentityNames;
 
 /// The body of a request on its way to an upstream.
@@ -28,15 +23,7 @@ struct Streaming {
     left: u64,
     patience: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
-    progress: Arc<Progress>,
     reserved: Arc<IdentityNames>,
-}
-
-/// How far a request body got, seen from the exchange that waits for an answer.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    sent_at: OnceLock<Instant>,
-    fault: OnceLock<BodyFault>,
 }
 
 /// Why a request body could not be read to its end.
@@ -75,7 +62,6 @@ impl RequestBody {
             left: limit,
             patience,
             alarm: None,
-            progress: Arc::default(),
             reserved: Arc::clone(reserved),
         })))
     }
@@ -83,28 +69,6 @@ impl RequestBody {
     /// Whether there is nothing to send.
     pub const fn is_empty(&self) -> bool {
         self.0.is_none()
-    }
-
-    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
-        self.0.as_ref().map(|body| Arc::clone(&body.progress))
-    }
-}
-
-impl Progress {
-    pub(super) fn sent_at(&self) -> Option<Instant> {
-        self.sent_at.get().copied()
-    }
-
-    pub(super) fn fault(&self) -> Option<BodyFault> {
-        self.fault.get().copied()
-    }
-
-    fn fail(&self, fault: BodyFault) -> BodyFault {
-        *self.fault.get_or_init(|| fault)
-    }
-
-    fn end(&self) {
-        self.sent_at.get_or_init(Instant::now);
     }
 }
 
@@ -117,15 +81,12 @@ impl Streaming {
             let patience = self.patience;
             let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
             ready!(alarm.as_mut().poll(cx));
-            return Poll::Ready(Some(Err(self.progress.fail(BodyFault::TooSlow))));
+            return Poll::Ready(Some(Err(BodyFault::TooSlow)));
         };
         self.alarm = None;
         Poll::Ready(match piece {
-            None => {
-                self.progress.end();
-                None
-            }
-            Some(Err(_)) => Some(Err(self.progress.fail(BodyFault::Broken))),
+            None => None,
+            Some(Err(_)) => Some(Err(BodyFault::Broken)),
             Some(Ok(frame)) => Some(self.admit(frame)),
         })
     }
@@ -133,15 +94,9 @@ impl Streaming {
     fn admit(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyFault> {
         if let Some(data) = frame.data_ref() {
             let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
-            self.left = self
-                .left
-                .checked_sub(size)
-                .ok_or_else(|| self.progress.fail(BodyFault::TooLarge))?;
+            self.left = self.left.checked_sub(size).ok_or(BodyFault::TooLarge)?;
         } else if let Some(trailers) = frame.trailers_mut() {
             self.reserved.strip(trailers);
-        }
-        if self.incoming.is_end_stream() {
-            self.progress.end();
         }
         Ok(frame)
     }
@@ -167,81 +122,5 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
-    }
-}
-
-/// The body of an answer; it holds the connection it comes from and gives it back at its end.
-#[derive(Debug)]
-pub struct ResponseBody {
-    incoming: Incoming,
-    source: Option<Source>,
-}
-
-#[derive(Debug)]
-struct Source {
-    link: Link,
-    pools: SharedPools,
-    destination: Arc<Destination>,
-}
-
-impl ResponseBody {
-    pub(super) fn new(
-        incoming: Incoming,
-        link: Link,
-        pools: SharedPools,
-        destination: Arc<Destination>,
-    ) -> Self {
-        let mut body = Self { incoming, source: Some(Source { link, pools, destination }) };
-        if body.incoming.is_end_stream() {
-            body.give_back();
-        }
-        body
-    }
-
-    fn give_back(&mut self) {
-        if let Some(source) = self.source.take() {
-            source.pools.give_back(&source.destination, source.link);
-        }
-    }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = &mut *self;
-        // The first poll tells the connection that somebody wants the body; only then it reads on.
-        let mut piece = Pin::new(&mut this.incoming).poll_frame(cx);
-        if piece.is_pending()
-            && let Some(source) = this.source.as_mut()
-        {
-            source.link.drive(cx);
-            piece = Pin::new(&mut this.incoming).poll_frame(cx);
-        }
-        let piece = ready!(piece);
-        match &piece {
-            Some(Ok(_)) if !this.incoming.is_end_stream() => {}
-            None | Some(Ok(_)) => {
-                if let Some(source) = this.source.as_mut() {
-                    // Lets the connection notice that the message is over.
-                    source.link.drive(cx);
-                }
-                this.give_back();
-            }
-            Some(Err(_)) => this.source = None,
-        }
-        Poll::Ready(piece)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
     }
 }

@@ -1,37 +1,35 @@
-//! One connection to an upstream, driven by whoever uses it.
-//!
-//! hyper's connection future is not spawned: the task that waits for an answer polls it itself.
-//! That spares two wake-ups and a hand-over between tasks per request.
+//! One connection to an upstream, read and written by whoever uses it: no task of its own, so that a
+//! request costs no hand-over between tasks.
 
 use std::future::Future;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use std::time::Instant;
 
-use http::Request;
-use http::Response;
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use bytes::BytesMut;
+use http::Method;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::UpstreamError;
-use super::body::{BodyFault, Progress, RequestBody};
+use super::body::BodyFault;
+use super::head;
+use super::head::{Head, HeadFault};
+use super::sending::{SendFault, Sending};
 use crate::gateway::Address;
 use crate::gateway::Destination;
 
 /// A connection on which one request at a time is under way.
+#[derive(Debug)]
 pub(super) struct Link {
-    connection: Pin<Box<http1::Connection<TokioIo<TcpStream>, RequestBody>>>,
-    sender: http1::SendRequest<RequestBody>,
-    /// Set once the connection future has ended; it must not be polled again.
-    is_closed: bool,
+    pub(super) stream: TcpStream,
+    /// What was read and not yet taken.
+    pub(super) read: BytesMut,
     /// Fires no later than the deadline in force; armed again only when it fires. A timer armed
     /// anew for each request would cost more than reading its answer.
     alarm: Pin<Box<Sleep>>,
@@ -40,19 +38,15 @@ pub(super) struct Link {
     idle_timeout: Duration,
 }
 
-/// Until when an answer is waited for.
-struct Wait {
-    progress: Option<Arc<Progress>>,
-    timeout: Duration,
-    deadline: Instant,
-}
-
 /// Why an exchange failed.
+#[derive(Debug)]
 pub(super) enum Lost {
-    /// The connection was already closed: the request comes back untouched.
-    Unsent(Box<Request<RequestBody>>),
-    /// The connection ended after the request, or a part of it, was written.
-    Broken(hyper::Error),
+    /// The connection took not one byte of the request.
+    Unsent(std::io::Error),
+    /// The connection failed or ended after a part of the request was written.
+    Broken(std::io::Error),
+    /// What came is no answer.
+    Refused(HeadFault),
     /// The answer did not begin in time.
     Late,
     /// The request's body failed.
@@ -74,108 +68,139 @@ impl Link {
             .await
             .map_err(|_| UpstreamError::ConnectTimeout)?
             .map_err(UpstreamError::Connect)?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(LARGEST_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(UpstreamError::Broken)?;
         Ok(Self {
-            connection: Box::pin(connection),
-            sender,
-            is_closed: false,
+            stream,
+            read: BytesMut::new(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             idle_since: Instant::now(),
             idle_timeout: destination.idle_timeout,
         })
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request, or as much of it as it takes, and waits for the head of its answer.
     pub(super) async fn exchange(
         &mut self,
-        request: Request<RequestBody>,
+        sending: &mut Sending,
+        method: &Method,
         timeout: Duration,
-    ) -> Result<Response<Incoming>, Lost> {
-        let progress = request.body().progress();
-        let mut wait = Wait { progress, timeout, deadline: Instant::now() + timeout };
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let outcome = std::future::poll_fn(|cx| {
-            self.drive(cx);
-            if let Poll::Ready(outcome) = answer.as_mut().poll(cx) {
-                return Poll::Ready(outcome.map_err(Lost::from));
-            }
-            self.poll_late(&mut wait, cx).map(Err)
-        })
-        .await;
-        outcome.map_err(|lost| wait.fault().map_or(lost, Lost::Body))
+    ) -> Result<Head, Lost> {
+        let mut wait = Wait { timeout, deadline: None, writes: 0 };
+        poll_fn(|cx| self.poll_exchange(sending, method, &mut wait, cx)).await
     }
 
-    /// Ready once the answer is late.
-    fn poll_late(&mut self, wait: &mut Wait, cx: &mut Context<'_>) -> Poll<Lost> {
+    fn poll_exchange(
+        &mut self,
+        sending: &mut Sending,
+        method: &Method,
+        wait: &mut Wait,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Head, Lost>> {
+        let sent = if sending.is_done() {
+            Poll::Ready(Ok(()))
+        } else {
+            sending.poll(&mut self.stream, cx)
+        };
+        if let Poll::Ready(Err(SendFault::Body(fault))) = sent {
+            return Poll::Ready(Err(Lost::Body(fault)));
+        }
+        // An upstream may refuse and close before it has read everything: its answer counts.
+        if sending.has_begun() {
+            match self.poll_head(method, cx) {
+                Poll::Ready(Err(Lost::Broken(_))) if matches!(sent, Poll::Ready(Err(_))) => {}
+                Poll::Ready(outcome) => return Poll::Ready(outcome),
+                Poll::Pending => {}
+            }
+        }
+        match sent {
+            Poll::Ready(Err(SendFault::Connection(error))) if sending.has_begun() => {
+                return Poll::Ready(Err(Lost::Broken(error)));
+            }
+            Poll::Ready(Err(SendFault::Connection(error))) => {
+                return Poll::Ready(Err(Lost::Unsent(error)));
+            }
+            Poll::Ready(_) | Poll::Pending => {}
+        }
+        self.poll_late(sending, wait, cx).map(|()| Err(Lost::Late))
+    }
+
+    fn poll_head(&mut self, method: &Method, cx: &mut Context<'_>) -> Poll<Result<Head, Lost>> {
         loop {
-            ready!(self.alarm.as_mut().poll(cx));
-            if wait.is_over(Instant::now()) {
-                return Poll::Ready(Lost::Late);
+            match self.poll_read(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Lost::Broken(error))),
+                Poll::Ready(Ok(0)) => {
+                    let error = std::io::ErrorKind::UnexpectedEof.into();
+                    return Poll::Ready(Err(Lost::Broken(error)));
+                }
+                Poll::Ready(Ok(_)) => {}
             }
-            self.alarm.as_mut().reset(wait.deadline.into());
+            match head::take(&mut self.read, method) {
+                Ok(None) => {}
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Err(fault) => return Poll::Ready(Err(Lost::Refused(fault))),
+            }
         }
     }
 
-    /// Lets the connection read and write; tells whether it is still open.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.is_closed && self.connection.as_mut().poll(cx).is_ready() {
-            self.is_closed = true;
+    /// Ready when the upstream takes too long to read on or to answer. While it is the client that
+    /// everything waits for, the body's own deadline counts.
+    fn poll_late(&mut self, sending: &Sending, wait: &mut Wait, cx: &mut Context<'_>) -> Poll<()> {
+        if sending.waits_for_client() {
+            wait.deadline = None;
+            return Poll::Pending;
         }
-        !self.is_closed
+        if wait.writes != sending.writes() {
+            wait.writes = sending.writes();
+            wait.deadline = None;
+        }
+        let deadline = *wait.deadline.get_or_insert_with(|| Instant::now() + wait.timeout);
+        // A deadline before the alarm's is rare: a route with a shorter timeout than the last one.
+        if self.alarm.deadline() > deadline.into() {
+            self.alarm.as_mut().reset(deadline.into());
+        }
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            self.alarm.as_mut().reset(deadline.into());
+        }
+        Poll::Pending
+    }
+
+    /// Reads some bytes; zero at the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        self.read.reserve(READ_AT_ONCE);
+        let reading = pin!(self.stream.read_buf(&mut self.read));
+        reading.poll(cx)
+    }
+
+    /// Whether the upstream still keeps an unused connection open and silent. Bytes that nobody asked
+    /// for would be taken for the answer to the next request.
+    pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
+        self.read.is_empty() && self.poll_read(cx).is_pending()
     }
 
     /// Whether nobody used the connection for longer than its destination allows.
     pub(super) fn is_stale(&self) -> bool {
         self.idle_since.elapsed() >= self.idle_timeout
     }
-
-    /// Whether another request could be sent now.
-    pub(super) fn is_ready(&self) -> bool {
-        !self.is_closed && self.sender.is_ready()
-    }
 }
 
-impl Wait {
-    fn is_over(&mut self, now: Instant) -> bool {
-        // While the client still sends, it is the body's own deadline that counts.
-        if let Some(progress) = &self.progress {
-            self.deadline = progress.sent_at().unwrap_or(now) + self.timeout;
-        }
-        now >= self.deadline
-    }
-
-    fn fault(&self) -> Option<BodyFault> {
-        self.progress.as_ref()?.fault()
-    }
-}
-
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("is_closed", &self.is_closed).finish_non_exhaustive()
-    }
-}
-
-impl From<TrySendError<Request<RequestBody>>> for Lost {
-    fn from(mut error: TrySendError<Request<RequestBody>>) -> Self {
-        match error.take_message() {
-            Some(request) => Self::Unsent(Box::new(request)),
-            None => Self::Broken(error.into_error()),
-        }
-    }
+/// How long to wait for an upstream, and until when since it last took something.
+#[derive(Debug)]
+struct Wait {
+    timeout: Duration,
+    deadline: Option<Instant>,
+    writes: u64,
 }
 
 impl From<Lost> for UpstreamError {
     fn from(lost: Lost) -> Self {
         match lost {
             // A fresh connection that closes before it takes a request is as good as none.
-            Lost::Unsent(_) => {
-                Self::Connect(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
-            }
+            Lost::Unsent(error) => Self::Connect(error),
             Lost::Broken(error) => Self::Broken(error),
+            Lost::Refused(fault) => Self::Refused(fault),
             Lost::Late => Self::ResponseTimeout,
             Lost::Body(fault) => Self::RequestBody(fault),
         }
@@ -197,7 +222,7 @@ async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     TcpStream::connect(address).await
 }
 
-/// Largest head of an answer.
-const LARGEST_HEAD: usize = 128 * 1024;
+/// Room that is made for one read, in bytes.
+const READ_AT_ONCE: usize = 8 * 1024;
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 8;

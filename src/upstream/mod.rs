@@ -2,28 +2,30 @@
 //!
 //! No decision is taken here and no status is known; each worker has its own [`Upstreams`].
 
+mod answer_body;
 mod body;
+mod chunked;
+mod head;
 mod link;
 mod pool;
+mod sending;
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use http::Method;
-use http::Request;
 use http::Response;
-use http::StatusCode;
 use http::request::Parts;
-use http_body::Body as _;
-use hyper::body::Incoming;
 
-pub use body::{BodyFault, RequestBody, ResponseBody};
-use link::{Link, Lost};
+use answer_body::Source;
+pub use answer_body::{AnswerFault, ResponseBody};
+pub use body::{BodyFault, RequestBody};
+pub use chunked::BrokenChunk;
+pub use head::HeadFault;
+use link::Lost;
 use pool::Pools;
+use sending::Sending;
 
 use crate::gateway::Denial;
-use crate::gateway::Destination;
 use crate::gateway::Pass;
 use crate::telemetry::Metrics;
 
@@ -45,12 +47,12 @@ pub enum UpstreamError {
     /// The first byte of an answer took longer than `timeout`.
     #[error("the upstream did not answer in time")]
     ResponseTimeout,
-    /// The connection ended, or what came was no HTTP answer.
-    #[error("the upstream's answer is broken")]
-    Broken(#[source] hyper::Error),
-    /// The upstream changed the protocol although nobody asked for it.
-    #[error("the upstream switched protocols unasked")]
-    UnexpectedUpgrade,
+    /// The connection failed or ended before an answer came.
+    #[error("the connection to the upstream ended before an answer")]
+    Broken(#[source] std::io::Error),
+    /// What came cannot be passed on as an answer.
+    #[error("the upstream's answer is refused")]
+    Refused(#[source] HeadFault),
     /// The request's own body could not be read to its end.
     #[error("the request body ended early: {0}")]
     RequestBody(BodyFault),
@@ -82,7 +84,8 @@ impl Upstreams {
         let timeout = pass.route().response_timeout;
         let destination = Arc::clone(&pass.route().destination);
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
-        let mut request = Request::from_parts(pass.seal(parts), body);
+        let parts = pass.seal(parts);
+        let mut sending = Sending::new(&parts, body);
         let mut reused = self.pools.checkout(&destination).await;
         loop {
             let is_reused = reused.is_some();
@@ -90,14 +93,17 @@ impl Upstreams {
                 Some(link) => link,
                 None => self.pools.open(&destination).await?,
             };
-            let spare = (is_reused && may_repeat).then(|| repeat_of(&request));
-            match link.exchange(request, timeout).await {
-                Ok(response) => return self.receive(&destination, link, response).await,
-                Err(Lost::Unsent(unsent)) if is_reused => request = *unsent,
-                Err(lost) => match (spare, lost) {
-                    (Some(spare), Lost::Broken(_)) => request = spare,
-                    (_, lost) => return Err(lost.into()),
-                },
+            match link.exchange(&mut sending, &parts.method, timeout).await {
+                Ok(head) => {
+                    let pools = Arc::clone(&self.pools);
+                    let keeps_alive = head.keeps_alive;
+                    let source = Source { link, sending, pools, destination, keeps_alive };
+                    return Ok(head.response.map(|()| ResponseBody::new(head.framing, source)));
+                }
+                // The upstream closed a connection that nobody used, at the very moment of its use.
+                Err(Lost::Unsent(_)) if is_reused => sending.rewind(),
+                Err(Lost::Broken(_)) if is_reused && may_repeat => sending.rewind(),
+                Err(lost) => return Err(lost.into()),
             }
         }
     }
@@ -106,32 +112,14 @@ impl Upstreams {
     pub fn sweep(&self) {
         self.pools.sweep();
     }
-
-    async fn receive(
-        &self,
-        destination: &Arc<Destination>,
-        mut link: Link,
-        response: Response<Incoming>,
-    ) -> Result<Response<ResponseBody>, UpstreamError> {
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(UpstreamError::UnexpectedUpgrade);
-        }
-        if response.body().is_end_stream() {
-            // Lets the connection notice that the message is over, so that it can be used again.
-            poll_fn(|cx| Poll::Ready(link.drive(cx))).await;
-        }
-        Ok(response.map(|incoming| {
-            ResponseBody::new(incoming, link, Arc::clone(&self.pools), Arc::clone(destination))
-        }))
-    }
 }
 
 impl From<&UpstreamError> for Denial {
     fn from(error: &UpstreamError) -> Self {
         match error {
-            UpstreamError::Connect(_)
-            | UpstreamError::Broken(_)
-            | UpstreamError::UnexpectedUpgrade => Self::BadGateway,
+            UpstreamError::Connect(_) | UpstreamError::Broken(_) | UpstreamError::Refused(_) => {
+                Self::BadGateway
+            }
             UpstreamError::ConnectTimeout | UpstreamError::ResponseTimeout => Self::GatewayTimeout,
             UpstreamError::RequestBody(BodyFault::TooLarge) => Self::BodyTooLarge,
             UpstreamError::RequestBody(BodyFault::TooSlow) => Self::BodyTimeout,
@@ -143,13 +131,4 @@ impl From<&UpstreamError> for Denial {
 /// RFC 9110 §9.2.2, without methods that no upstream is asked for.
 fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-}
-
-/// A second copy of a bodiless request.
-fn repeat_of(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
-    request.method().clone_into(copy.method_mut());
-    request.uri().clone_into(copy.uri_mut());
-    request.headers().clone_into(copy.headers_mut());
-    copy
 }

@@ -1,7 +1,6 @@
 //! The unused connections of one worker, per destination; the last one used is the first one taken.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -43,9 +42,6 @@ impl Pools {
 
     /// Keeps a connection whose answer was read to its end.
     pub(super) fn give_back(&self, destination: &Destination, mut link: Link) {
-        if !link.is_ready() {
-            return;
-        }
         link.idle_since = Instant::now();
         let mut stacks = self.lock();
         if stacks.len() <= destination.slot {
@@ -62,7 +58,7 @@ impl Pools {
     pub(super) fn sweep(&self) {
         let mut cx = Context::from_waker(Waker::noop());
         for stack in self.lock().iter_mut() {
-            stack.retain_mut(|link| !link.is_stale() && link.drive(&mut cx));
+            stack.retain_mut(|link| !link.is_stale() && link.is_open(&mut cx));
         }
     }
 
@@ -73,7 +69,7 @@ impl Pools {
             if link.is_stale() {
                 // Those below have been unused for longer still.
                 stack.clear();
-            } else if link.drive(cx) && link.is_ready() {
+            } else if link.is_open(cx) {
                 return Some(link);
             }
         }
@@ -84,6 +80,3 @@ impl Pools {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// Shared by the bodies that give their connection back.
-pub(super) type SharedPools = Arc<Pools>;

@@ -1,0 +1,172 @@
+//! The body of an answer on its way down; it holds the connection and gives it back at its end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use super::chunked::{BrokenChunk, Chunked, Piece};
+use super::head::Framing;
+use super::link::Link;
+use super::pool::Pools;
+use super::sending::Sending;
+use crate::gateway::Destination;
+
+/// Why an answer that had begun could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerFault {
+    /// The connection failed.
+    #[error("the connection to the upstream failed")]
+    Connection(#[source] std::io::Error),
+    /// The connection ended before the body did.
+    #[error("the upstream ended the answer early")]
+    Cut,
+    /// The body is not the coding it says to be.
+    #[error("the answer's body is broken")]
+    Coding(#[from] BrokenChunk),
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub struct ResponseBody {
+    state: State,
+    source: Option<Source>,
+}
+
+/// What is left to read.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Length(u64),
+    Chunked(Chunked),
+    UntilClose,
+    Done,
+}
+
+/// Where the body comes from.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) link: Link,
+    /// What of the request is still to be sent: an answer may begin before the request has ended.
+    pub(super) sending: Sending,
+    pub(super) pools: Arc<Pools>,
+    pub(super) destination: Arc<Destination>,
+    /// Whether another request may follow.
+    pub(super) keeps_alive: bool,
+}
+
+impl ResponseBody {
+    pub(super) fn new(framing: Framing, source: Source) -> Self {
+        let state = match framing {
+            Framing::Empty => State::Done,
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Chunked(Chunked::Size),
+            Framing::UntilClose => State::UntilClose,
+        };
+        let mut body = Self { state, source: Some(source) };
+        if matches!(body.state, State::Done) {
+            body.end();
+        }
+        body
+    }
+
+    /// The message is over: its connection is free, when both sides agree that it is.
+    fn end(&mut self) {
+        self.state = State::Done;
+        if let Some(source) = self.source.take()
+            && source.keeps_alive
+            && source.sending.is_done()
+        {
+            source.pools.give_back(&source.destination, source.link);
+        }
+    }
+
+    /// What the bytes read so far hold.
+    fn take(&mut self) -> Result<Piece, AnswerFault> {
+        let Some(source) = self.source.as_mut() else { return Ok(Piece::End(HeaderMap::new())) };
+        let read = &mut source.link.read;
+        match &mut self.state {
+            State::Done => Ok(Piece::End(HeaderMap::new())),
+            State::Chunked(coding) => Ok(coding.take(read)?),
+            _ if read.is_empty() => Ok(Piece::More),
+            State::UntilClose => Ok(Piece::Data(read.split().freeze())),
+            State::Length(left) => {
+                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
+                *left = left.saturating_sub(u64::try_from(take).unwrap_or(*left));
+                Ok(Piece::Data(read.split_to(take).freeze()))
+            }
+        }
+    }
+
+    /// Sends what is left of the request and reads more of the answer.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AnswerFault>> {
+        let Some(source) = self.source.as_mut() else { return Poll::Ready(Err(AnswerFault::Cut)) };
+        // A request that can no longer be sent does not spoil an answer that has begun.
+        let _ = source.sending.poll(&mut source.link.stream, cx);
+        match ready!(source.link.poll_read(cx)) {
+            Ok(0) if matches!(self.state, State::UntilClose) => {
+                self.end();
+                Poll::Ready(Ok(()))
+            }
+            Ok(0) => Poll::Ready(Err(AnswerFault::Cut)),
+            Ok(_) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(AnswerFault::Connection(error))),
+        }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, AnswerFault>> {
+        loop {
+            match self.take()? {
+                Piece::More => ready!(self.poll_more(cx))?,
+                piece => return Poll::Ready(Ok(piece)),
+            }
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = AnswerFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+        if matches!(self.state, State::Done) {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(match ready!(self.poll_piece(cx)) {
+            Ok(Piece::Data(data)) => {
+                if matches!(self.state, State::Length(0)) {
+                    self.end();
+                }
+                Some(Ok(Frame::data(data)))
+            }
+            Ok(Piece::End(trailers)) => {
+                self.end();
+                (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)))
+            }
+            // Never happens: more is read above.
+            Ok(Piece::More) => None,
+            Err(fault) => {
+                self.source = None;
+                self.state = State::Done;
+                Some(Err(fault))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.state {
+            State::Length(left) => SizeHint::with_exact(left),
+            State::Done => SizeHint::with_exact(0),
+            State::Chunked(_) | State::UntilClose => SizeHint::default(),
+        }
+    }
+}
