@@ -58,7 +58,7 @@ pub(super) fn read<'s, 'v>(
     // The usual value, scheme and token, is settled by one look at each byte.
     if let Some(scheme) = schemes.iter().find(|scheme| scheme.is_before_token(value)) {
         let token = value.get(scheme.as_str().len() + 1..).unwrap_or_default();
-        if text::all(token, TOKEN68)
+        if text::is_plain(token)
             && let Ok(token) = std::str::from_utf8(token)
         {
             return Ok(Carried::Token(token, scheme));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use super::Asking;
 use super::denial::{Denial, Kind};
 use super::trail::{Step, Trail};
-use crate::clock::Timestamp;
 use crate::credentials::AppKeys;
 use crate::credentials::Carrier;
 use crate::credentials::Found;
@@ -66,7 +66,7 @@ pub(super) struct Established {
 /// A request on its way through the checks.
 pub(super) struct Presented<'r> {
     pub(super) inquiry: &'r Inquiry<'r>,
-    pub(super) now: Timestamp,
+    pub(super) asking: &'r Asking<'r>,
 }
 
 /// Checks that a configuration can declare; more is a load error.
@@ -163,7 +163,7 @@ impl Check {
             }
             Found::OtherScheme => Err(Denial::UnknownScheme),
             Found::Credential { value, carrier } => {
-                user.run(value.expose(), carrier, presented.now, established).await
+                user.run(value.expose(), carrier, presented.asking, established).await
             }
         }
     }
@@ -210,7 +210,7 @@ impl AppGate {
             .find(inquiry.headers, inquiry.query)
             .map_err(|error| Denial::Carried(Kind::App, error))?;
         let Some(key) = key else { return Ok(false) };
-        let app = self.keys.check(&key, presented.now).await.map_err(Denial::AppKey)?;
+        let app = self.keys.check(&key, presented.asking.now).await.map_err(Denial::AppKey)?;
         established.principal.app = Some(app);
         // Only now: an address told by somebody without a key is anybody's invention.
         if let Some(name) = &self.client_address {
@@ -235,11 +235,12 @@ impl UserGate {
         &self,
         token: &str,
         carrier: Carrier<'_>,
-        now: Timestamp,
+        asking: &Asking<'_>,
         established: &mut Established,
     ) -> Result<bool, Denial> {
         let token = crate::secret::Secret::new(token);
-        let verified = self.verifier.verify(token, now).await.map_err(Denial::Token)?;
+        let verified =
+            self.verifier.verify(token, asking.now, asking.recent).await.map_err(Denial::Token)?;
         // The place was open to some issuer of this check; it must be open to the token's own.
         if !self.by_entry.get(verified.entry).is_some_and(|places| places.accept(carrier)) {
             return Err(Denial::UnknownScheme);

@@ -44,7 +44,7 @@ impl IdentityNames {
         };
         may_match(&self.firsts, bytes.first())
             && may_match(&self.lasts, bytes.last())
-            && self.folded.binary_search(&fold(name)).is_ok()
+            && self.folded.iter().any(|reserved| is_folded(reserved, bytes))
     }
 
     /// Removes every header that could be taken for one of ours.
@@ -64,6 +64,16 @@ fn set(table: &mut [bool; 128], byte: Option<u8>) {
     if let Some(mark) = byte.and_then(|byte| table.get_mut(usize::from(byte))) {
         *mark = true;
     }
+}
+
+/// Whether `name` without its separators is `folded`.
+fn is_folded(folded: &str, name: &[u8]) -> bool {
+    let mut rest = folded.bytes();
+    let is_prefix = name
+        .iter()
+        .filter(|byte| byte.is_ascii_alphanumeric())
+        .all(|byte| rest.next() == Some(byte.to_ascii_lowercase()));
+    is_prefix && rest.next().is_none()
 }
 
 fn fold(name: &str) -> String {

@@ -42,6 +42,7 @@ use crate::inquiry::Inquiry;
 use crate::inquiry::InquiryError;
 use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
+use crate::jwt::Recent;
 use crate::jwt::TokenVerifier;
 use crate::policy::Facts;
 use crate::policy::TermOutcome;
@@ -68,6 +69,17 @@ pub struct Gateway {
     access_log: AccessLogRules,
 }
 
+/// Who asks, when, and what that worker remembers.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// Who is at the other end.
+    pub peer: &'a Peer,
+    /// The instant by which everything about the request is judged.
+    pub now: Timestamp,
+    /// The tokens that this worker saw last.
+    pub recent: &'a Recent,
+}
+
 /// What access lines tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessLogRules {
@@ -81,14 +93,8 @@ impl Gateway {
     /// Judges one request. The order is the security of the gateway: cheap before dear, who before
     /// what; nothing is compared before it has its canonical form, and whether a path exists is told
     /// only to callers who passed.
-    pub async fn decide(
-        &self,
-        parts: &Parts,
-        peer: &Peer,
-        now: Timestamp,
-        trail: &mut Trail,
-    ) -> Decision {
-        match self.admit(parts, peer, now, trail).await {
+    pub async fn decide(&self, parts: &Parts, asking: &Asking<'_>, trail: &mut Trail) -> Decision {
+        match self.admit(parts, asking, trail).await {
             Ok(pass) => Decision::Allow(pass),
             Err(denial) => Decision::Deny(denial),
         }
@@ -97,11 +103,10 @@ impl Gateway {
     async fn admit(
         &self,
         parts: &Parts,
-        peer: &Peer,
-        now: Timestamp,
+        asking: &Asking<'_>,
         trail: &mut Trail,
     ) -> Result<Pass, Denial> {
-        let inquiry = Inquiry::of_request(parts, peer, self.bounds)?;
+        let inquiry = Inquiry::of_request(parts, asking.peer, self.bounds)?;
         trail.note(Step::Normalise, || {
             format!("{} {} {}", inquiry.method, inquiry.host, inquiry.path.as_str())
         });
@@ -110,7 +115,7 @@ impl Gateway {
             return Err(Denial::NoMethod(HeaderValue::from_static("")));
         }
         trail.mark(Step::Normalise);
-        let presented = Presented { inquiry: &inquiry, now };
+        let presented = Presented { inquiry: &inquiry, asking };
         let (method, host) = (inquiry.method.as_str(), inquiry.host.name());
         let (route, params) = match self.routes.find(method, host, inquiry.path.as_str()) {
             Lookup::Found { route, params } => (route, params),

@@ -238,6 +238,7 @@ mod tests {
     use super::super::TokenError;
     use super::super::algorithm::Algorithm;
     use super::super::claims::Audience;
+    use super::super::recent::Recent;
     use super::super::signer::TokenSigner;
     use super::super::testing::{
         NOW, claims, entry, key_set, keys_of, now, plain, signer, verifier, verify, with,
@@ -273,7 +274,7 @@ mod tests {
         let token = signer.sign(&plain(), &with("exp", json!(NOW + 1))).unwrap();
         let at = async |ms: i64| {
             let now = Timestamp::from_millis(NOW * 1000 + ms);
-            check.verify(Secret::new(&token), now).await.err()
+            check.verify(Secret::new(&token), now, &Recent::new()).await.err()
         };
         assert_eq!(at(0).await, None);
         assert_eq!(at(2999).await, None);

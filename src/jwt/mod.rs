@@ -18,6 +18,7 @@ mod key_set;
 #[cfg(test)]
 mod oracle;
 mod pointer;
+mod recent;
 mod remote;
 mod schedule;
 mod shelf;
@@ -35,6 +36,7 @@ pub use claims::{Audience, TypRule};
 pub use key::KeyError;
 pub use key_set::{KeySet, KeySetError, Skipped};
 pub use pointer::{Pointer, PointerError};
+pub use recent::Recent;
 pub use remote::{KeysStatus, RefreshError, RemoteKeys, RemoteSettings, RemoteSource};
 pub use signer::{SignerError, TokenSigner};
 pub use verifier::{IssuerSettings, KeySource, TokenVerifier, Verified, VerifierError};

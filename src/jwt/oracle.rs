@@ -13,6 +13,7 @@ use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
 use super::algorithm::Algorithm;
+use super::recent::Recent;
 use super::signer::{TokenSigner, jose};
 use super::testing::{SECRET, entry, keys_of, plain, signer, verifier};
 use super::verifier::TokenVerifier;
@@ -54,7 +55,7 @@ impl Pair {
     /// Both verdicts on one token.
     fn verdicts(&self, token: &str, now: Timestamp) -> (bool, bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let ours = runtime.block_on(self.ours.verify(Secret::new(token), now));
+        let ours = runtime.block_on(self.ours.verify(Secret::new(token), now, &Recent::new()));
         let theirs = decode::<Value>(token, &self.theirs.0, &self.theirs.1);
         (ours.is_ok(), theirs.is_ok())
     }

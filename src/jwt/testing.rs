@@ -15,6 +15,7 @@ use super::cache::TokenCache;
 use super::claims::{Audience, TypRule};
 use super::key_set::KeySet;
 use super::pointer::Pointer;
+use super::recent::Recent;
 use super::signer::TokenSigner;
 use super::verifier::{IssuerSettings, KeySource, TokenVerifier, Verified};
 use crate::clock::Timestamp;
@@ -110,7 +111,7 @@ pub(super) fn plain() -> Map<String, Value> {
 
 /// Judges at [`NOW`].
 pub(super) async fn verify(verifier: &TokenVerifier, token: &str) -> Result<Verified, TokenError> {
-    verifier.verify(Secret::new(token), now()).await
+    verifier.verify(Secret::new(token), now(), &Recent::new()).await
 }
 
 /// An issuer on loopback that answers as told and counts.

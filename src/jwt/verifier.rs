@@ -13,6 +13,7 @@ use super::compact::Compact;
 use super::key::VerifyingKey;
 use super::key_set::KeySet;
 use super::pointer::Pointer;
+use super::recent::Recent;
 use super::remote::RemoteKeys;
 use crate::clock::Timestamp;
 use crate::id::{CheckName, Digest};
@@ -111,7 +112,7 @@ impl TokenVerifier {
         &self.entries
     }
 
-    /// Judges a token at the instant `now`.
+    /// Judges a token at the instant `now`; `recent` is the asking worker's own memory.
     ///
     /// Waits only when the issuer's keys are not loaded, or lack the one that the token names; and
     /// then for a bounded time.
@@ -119,36 +120,43 @@ impl TokenVerifier {
         &self,
         token: Secret<&str>,
         now: Timestamp,
+        recent: &Recent,
     ) -> Result<Verified, TokenError> {
         let token = *token.expose();
         if token.len() > self.max_token_bytes {
             return Err(TokenError::TooLong);
         }
-        let memory = self.cache.key(&self.rules, token);
-        if let Some(known) = memory.as_ref().and_then(|memory| self.recall(memory, now)) {
-            return known;
+        if let Some(known) = recent.find(&self.rules, token) {
+            match self.rejudge(known, now) {
+                Some(verdict) => return verdict,
+                None => recent.forget(token),
+            }
         }
+        let memory = self.cache.key(&self.rules, token);
+        if let Some(memory) = &memory
+            && let Some(known) = self.cache.find(memory)
+        {
+            recent.remember(&self.rules, token, &known);
+            match self.rejudge(known, now) {
+                Some(verdict) => return verdict,
+                None => self.cache.forget(memory),
+            }
+        }
+        self.cache.count_miss();
         let (verified, remembered) = self.judge(token, now).await?;
         if let Some(memory) = memory {
+            recent.remember(&self.rules, token, &remembered);
             self.cache.remember(memory, remembered);
         }
         Ok(verified)
     }
 
-    /// The answer for a token verified before, unless its key is no longer in force.
-    fn recall(&self, memory: &Digest, now: Timestamp) -> Option<Result<Verified, TokenError>> {
-        let Some(known) = self.cache.find(memory) else {
-            self.cache.count_miss();
-            return None;
-        };
+    /// The answer for a token verified before; none when its key is no longer in force.
+    fn rejudge(&self, known: Remembered, now: Timestamp) -> Option<Result<Verified, TokenError>> {
         let entry = self.entries.get(known.entry)?;
         match entry.keys.holds(&known.key, now) {
             Ok(true) => {}
-            Ok(false) => {
-                self.cache.forget(memory);
-                self.cache.count_miss();
-                return None;
-            }
+            Ok(false) => return None,
             Err(error) => return Some(Err(error)),
         }
         self.cache.count_hit();

@@ -18,6 +18,7 @@ pub use answer::Answer;
 use answer::Record;
 
 use crate::clock::Clock;
+use crate::gateway::Asking;
 use crate::gateway::Decision;
 use crate::gateway::Denial;
 use crate::gateway::Gateway;
@@ -25,6 +26,7 @@ use crate::gateway::Live;
 use crate::gateway::Pass;
 use crate::gateway::Trail;
 use crate::inquiry::Peer;
+use crate::jwt::Recent;
 use crate::message::RequestIds;
 use crate::telemetry::AccessLog;
 use crate::upstream::RequestBody;
@@ -42,6 +44,8 @@ pub struct Proxy {
     pub clock: Clock,
     /// Where access lines go.
     pub access: AccessLog,
+    /// The tokens that this worker saw last.
+    pub recent: Recent,
     /// This worker's request ids.
     pub ids: RequestIds,
 }
@@ -65,7 +69,8 @@ impl Proxy {
         let peer = behind.as_ref().unwrap_or(connected);
         let is_logged = gateway.access_log().enabled;
         let mut trail = if is_logged { Trail::timed(arrived) } else { Trail::silent() };
-        let decision = gateway.decide(&parts, peer, self.clock.now(), &mut trail).await;
+        let asking = Asking { peer, now: self.clock.now(), recent: &self.recent };
+        let decision = gateway.decide(&parts, &asking, &mut trail).await;
         let decided = Instant::now();
         let mut record = self.record(&gateway, &parts, &trail, arrived);
         match decision {

@@ -33,6 +33,7 @@ use crate::gateway::Built;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Live;
+use crate::jwt::Recent;
 use crate::message::RequestIds;
 use crate::proxy::Proxy;
 use crate::store::StoreError;
@@ -164,6 +165,7 @@ impl Server {
                 upstreams: Upstreams::new(&metrics),
                 clock: clock.clone(),
                 access: access.clone(),
+                recent: Recent::new(),
                 ids: RequestIds::new(random()?),
             };
             let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);

@@ -31,12 +31,14 @@ use crate::config::Report;
 use crate::config::Settings;
 use crate::credentials::KeySettings;
 use crate::credentials::StoredKeys;
+use crate::gateway::Asking;
 use crate::gateway::Built;
 use crate::gateway::Decision;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Trail;
 use crate::inquiry::Peer;
+use crate::jwt::Recent;
 use crate::jwt::RemoteKeys;
 use crate::message;
 use crate::store::Store;
@@ -137,7 +139,9 @@ impl Trial {
             Peer::direct(from)
         };
         let mut trail = Trail::verbose(Instant::now());
-        let decision = self.gateway.decide(&parts, &peer, self.clock.now(), &mut trail).await;
+        let recent = Recent::new();
+        let asking = Asking { peer: &peer, now: self.clock.now(), recent: &recent };
+        let decision = self.gateway.decide(&parts, &asking, &mut trail).await;
         Asked::Judged(Box::new(Judged { parts, peer, trail, decision }))
     }
 }

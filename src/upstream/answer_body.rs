@@ -33,7 +33,7 @@ pub enum AnswerFault {
 #[derive(Debug)]
 pub struct ResponseBody {
     state: State,
-    source: Option<Source>,
+    source: Option<Box<Source>>,
 }
 
 /// What is left to read.
@@ -48,7 +48,7 @@ enum State {
 /// Where the body comes from.
 #[derive(Debug)]
 pub(super) struct Source {
-    pub(super) link: Link,
+    pub(super) link: Box<Link>,
     /// What of the request is still to be sent: an answer may begin before the request has ended.
     pub(super) sending: Sending,
     pub(super) pools: Arc<Pools>,
@@ -65,7 +65,7 @@ impl ResponseBody {
             Framing::Chunked => State::Chunked(Chunked::Size),
             Framing::UntilClose => State::UntilClose,
         };
-        let mut body = Self { state, source: Some(source) };
+        let mut body = Self { state, source: Some(Box::new(source)) };
         if matches!(body.state, State::Done) {
             body.end();
         }

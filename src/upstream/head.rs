@@ -4,6 +4,7 @@
 //! ways is refused, since what follows it would be taken for the answer to somebody else's request.
 
 use std::io::Write as _;
+use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -122,9 +123,10 @@ pub(super) fn take(read: &mut BytesMut, method: &Method) -> Result<Option<Head>,
 type Parsed = (StatusCode, u8, HeaderMap);
 
 fn parse(read: &mut BytesMut) -> Result<Option<Parsed>, HeadFault> {
-    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-    let mut response = httparse::Response::new(&mut fields);
-    let length = match response.parse(read) {
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut response = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut response, read, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(HeadFault::TooLarge),
@@ -137,16 +139,15 @@ fn parse(read: &mut BytesMut) -> Result<Option<Parsed>, HeadFault> {
     // Values become slices of the one buffer they came in; only their places are noted for now,
     // because the buffer is still borrowed.
     let start = read.as_ptr().addr();
-    let mut places = [(0, 0); MOST_FIELDS];
-    let mut headers = HeaderMap::with_capacity(response.headers.len());
-    let mut names = Vec::with_capacity(response.headers.len());
-    for (field, place) in response.headers.iter().zip(&mut places) {
-        names.push(HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadFault::Syntax)?);
-        let at = field.value.as_ptr().addr().wrapping_sub(start);
-        *place = (at, at.wrapping_add(field.value.len()));
+    let mut named = Vec::with_capacity(response.headers.len());
+    for field in &*response.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadFault::Syntax)?;
+        let from = field.value.as_ptr().addr().wrapping_sub(start);
+        named.push((name, from, from.wrapping_add(field.value.len())));
     }
+    let mut headers = HeaderMap::with_capacity(named.len());
     let head = read.split_to(length).freeze();
-    for (name, (from, to)) in names.into_iter().zip(places) {
+    for (name, from, to) in named {
         headers.append(name, value_of(&head, from, to)?);
     }
     Ok(Some((status, version, headers)))

@@ -18,7 +18,7 @@ use crate::telemetry::Metrics;
 /// and never held across an await.
 #[derive(Debug)]
 pub(super) struct Pools {
-    idle: Mutex<Vec<Vec<Link>>>,
+    idle: Mutex<Vec<Vec<Box<Link>>>>,
     connections: IntCounterVec,
 }
 
@@ -28,20 +28,20 @@ impl Pools {
     }
 
     /// Takes an unused connection that is still open.
-    pub(super) async fn checkout(&self, destination: &Destination) -> Option<Link> {
+    pub(super) async fn checkout(&self, destination: &Destination) -> Option<Box<Link>> {
         poll_fn(|cx| Poll::Ready(self.take_open(destination, cx))).await
     }
 
     /// Opens a new connection.
-    pub(super) async fn open(&self, destination: &Destination) -> Result<Link, UpstreamError> {
-        let link = Link::open(destination).await;
+    pub(super) async fn open(&self, destination: &Destination) -> Result<Box<Link>, UpstreamError> {
+        let link = Link::open(destination).await.map(Box::new);
         let outcome = if link.is_ok() { "opened" } else { "failed" };
         self.connections.with_label_values(&[destination.name.as_str(), outcome]).inc();
         link
     }
 
     /// Keeps a connection whose answer was read to its end.
-    pub(super) fn give_back(&self, destination: &Destination, mut link: Link) {
+    pub(super) fn give_back(&self, destination: &Destination, mut link: Box<Link>) {
         link.idle_since = Instant::now();
         let mut stacks = self.lock();
         if stacks.len() <= destination.slot {
@@ -62,7 +62,7 @@ impl Pools {
         }
     }
 
-    fn take_open(&self, destination: &Destination, cx: &mut Context<'_>) -> Option<Link> {
+    fn take_open(&self, destination: &Destination, cx: &mut Context<'_>) -> Option<Box<Link>> {
         let mut stacks = self.lock();
         let stack = stacks.get_mut(destination.slot)?;
         while let Some(mut link) = stack.pop() {
@@ -76,7 +76,7 @@ impl Pools {
         None
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Vec<Link>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<Box<Link>>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

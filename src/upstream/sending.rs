@@ -88,14 +88,13 @@ impl Sending {
     ) -> Poll<Result<(), SendFault>> {
         loop {
             // The first piece of a body goes out with the head, if it is there already.
-            if self.written == 0 || self.is_flushed() {
-                match self.poll_fill(cx) {
-                    Poll::Ready(Ok(true)) => continue,
-                    Poll::Ready(Ok(false)) if self.is_flushed() => return Poll::Ready(Ok(())),
-                    Poll::Pending if self.is_flushed() => return Poll::Pending,
-                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(SendFault::Body(fault))),
-                    Poll::Ready(Ok(false)) | Poll::Pending => {}
-                }
+            let may_fill = self.written == 0 || self.is_flushed();
+            let filled = if may_fill { self.poll_fill(cx)? } else { Poll::Pending };
+            match filled {
+                Poll::Ready(true) => continue,
+                Poll::Ready(false) if self.is_flushed() => return Poll::Ready(Ok(())),
+                Poll::Pending if self.is_flushed() => return Poll::Pending,
+                Poll::Ready(false) | Poll::Pending => {}
             }
             ready!(self.poll_write(stream, cx)).map_err(SendFault::Connection)?;
         }
@@ -106,23 +105,23 @@ impl Sending {
     }
 
     /// Takes the next piece of the body; whether another might be taken before writing.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BodyFault>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Result<Poll<bool>, SendFault> {
         let has_room = self.piece.is_empty() && self.tail.is_empty() && self.out.len() < GATHERED;
         let Some(body) = self.body.as_mut().filter(|_| has_room || self.written > 0) else {
-            return Poll::Ready(Ok(false));
+            return Ok(Poll::Ready(false));
         };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else { return Ok(Poll::Pending) };
         if self.written > 0 {
             // Everything before is written.
             self.out.clear();
             self.written = 0;
         }
         match frame {
-            Some(Err(fault)) => return Poll::Ready(Err(fault)),
+            Some(Err(fault)) => return Err(SendFault::Body(fault)),
             Some(Ok(frame)) => self.add(frame),
             None => self.add_end(&HeaderMap::new()),
         }
-        Poll::Ready(Ok(true))
+        Ok(Poll::Ready(true))
     }
 
     fn add(&mut self, frame: Frame<Bytes>) {

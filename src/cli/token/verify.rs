@@ -13,6 +13,7 @@ use crate::cli::Output;
 use crate::cli::moment;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
+use crate::jwt::Recent;
 use crate::jwt::TokenError;
 use crate::jwt::Verified;
 use crate::principal::Permissions;
@@ -56,7 +57,8 @@ pub(super) async fn run(
     for verifier in trial.gateway().verifiers() {
         let name = verifier.name().as_str();
         if args.check.as_deref().is_none_or(|wanted| wanted == name) {
-            let answer = verifier.verify(Secret::new(token.expose().as_str()), now).await;
+            let answer =
+                verifier.verify(Secret::new(token.expose().as_str()), now, &Recent::new()).await;
             answers.push((name, answer));
         }
     }
