@@ -27,6 +27,7 @@ pub(super) fn printable(bytes: &[u8]) -> Option<&str> {
 
 /// Whether every byte is one of the characters of a token that needs no closer look. Tokens are long
 /// and looked at on every request: this form lets the compiler judge many bytes at once.
+#[expect(clippy::needless_bitwise_bool, reason = "a branch for each byte is what is avoided")]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |plain, byte| {
         let is_letter = (*byte | 0x20).wrapping_sub(b'a') < 26;

@@ -160,8 +160,8 @@ mod tests {
             |bytes| verifier(vec![entry("https://id", &ES256, key_set(&[&signer], &ES256))], bytes);
         let (check, recent) = (of(MEBIBYTE), Recent::new());
         let token = signer.sign(&plain(), &claims()).unwrap();
-        let (signed, signature) = token.rsplit_once('.').unwrap();
-        let forged = format!("{}x.{signature}", signed.strip_suffix(|_| true).unwrap());
+        let (body, signature) = token.rsplit_once('.').unwrap();
+        let forged = format!("{}x.{signature}", body.strip_suffix(|_| true).unwrap());
         assert!(judge(&check, &forged, &recent, 0).await.is_some());
         assert!(!is_known(&recent));
         assert_eq!(judge(&of(0), &token, &recent, 0).await, None);
