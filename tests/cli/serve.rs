@@ -112,4 +112,5 @@ fn access_lines_go_to_standard_output_up_to_the_last() {
     let line: Value = serde_json::from_str(out.trim()).unwrap();
     assert_eq!(line["url.path"], "/orders");
     assert_eq!(line["reason"], "missing_credentials");
+    assert_eq!(line["detail"], "no application key was sent");
 }
