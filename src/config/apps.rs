@@ -1,4 +1,7 @@
 //! The applications of the document, read: known by the digest of their key, without a store.
+//!
+//! One application may have several entries, so that its key can be replaced: the same id and scopes,
+//! another digest.
 
 use std::collections::HashMap;
 
@@ -21,16 +24,19 @@ pub struct AppSettings {
 }
 
 pub(super) fn resolve(entries: &[At<AppEntry>], findings: &mut Findings) -> Vec<AppSettings> {
-    let mut ids = HashMap::new();
+    let mut ids: HashMap<&str, &At<AppEntry>> = HashMap::new();
     let mut digests = HashMap::new();
     let mut apps = Vec::new();
     for entry in entries {
         if let Some(problem) = app_id_problem(&entry.id) {
             findings.error(entry.id.place, format!("bad application id: {problem}"));
         }
-        if let Some(line) = ids.insert(entry.id.value.as_str(), entry.id.place.line) {
-            let id = &entry.id.value;
-            findings.error(entry.id.place, format!("`{id}` is already the id in line {line}"));
+        let first = *ids.entry(entry.id.value.as_str()).or_insert(entry);
+        if first.scopes != entry.scopes {
+            let (id, line) = (&entry.id.value, first.id.place.line);
+            findings
+                .error(entry.id.place, format!("`{id}` has other scopes in line {line}"))
+                .help("each key of an application is good for the same: repeat its scopes");
         }
         let Some(digest) = Digest::from_hex(&entry.sha256) else {
             findings
@@ -41,7 +47,7 @@ pub(super) fn resolve(entries: &[At<AppEntry>], findings: &mut Findings) -> Vec<
         if let Some(line) = digests.insert(digest, entry.sha256.place.line) {
             findings
                 .error(entry.sha256.place, format!("this digest already stands in line {line}"))
-                .help("two applications with one key cannot be told apart");
+                .help("whom a key belongs to must be certain: each key has one entry");
         }
         let id = AppId::new(entry.id.value.as_str());
         apps.push(AppSettings { id, digest, scopes: entry.scopes.clone() });
@@ -66,16 +72,27 @@ mod tests {
     use crate::config::settings::tests::remarks;
 
     #[test]
-    fn applications_are_told_apart_by_id_and_digest() {
+    fn an_application_has_one_or_more_keys_of_its_own() {
         let (a, b) = ("a".repeat(64), "B".repeat(64));
         let apps = |list: &str| remarks(&format!("apps:\n{list}"));
         assert_eq!(
             apps(&format!("- {{ id: x, sha256: {a} }}\n- {{ id: y, sha256: {b} }}")),
             [""; 0]
         );
+        let two_keys = |first: &str, second: &str| {
+            apps(&format!(
+                "- {{ id: x, sha256: {a}, scopes: {first} }}\n- {{ id: x, sha256: {b}, scopes: {second} }}"
+            ))
+        };
+        assert_eq!(two_keys("[]", "[]"), [""; 0]);
+        assert_eq!(two_keys("[r, s]", "[r, s]"), [""; 0]);
+        for (first, second) in [("[]", "[r]"), ("[r]", "[]"), ("[r]", "[s]")] {
+            let found = two_keys(first, second);
+            assert_eq!(found, ["6:9 `x` has other scopes in line 5"], "{first} {second}");
+        }
         assert_eq!(
-            apps(&format!("- {{ id: x, sha256: {a} }}\n- {{ id: x, sha256: {b} }}")),
-            ["6:9 `x` is already the id in line 5"]
+            apps(&format!("- {{ id: x, sha256: {a} }}\n- {{ id: x, sha256: {a} }}")),
+            ["6:20 this digest already stands in line 5"]
         );
         let upper = a.to_uppercase();
         assert_eq!(

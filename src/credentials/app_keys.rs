@@ -14,7 +14,8 @@ use crate::id::{AppId, Digest};
 use crate::principal::App;
 use crate::secret;
 
-/// An application that the operator wrote into the configuration; its key may have any form.
+/// A key of an application that the operator wrote into the configuration; it may have any form. While
+/// a key is being replaced, its application stands here twice.
 #[derive(Clone, Debug)]
 pub struct ConfiguredApp {
     /// Its public id.
@@ -25,12 +26,10 @@ pub struct ConfiguredApp {
     pub scopes: Vec<String>,
 }
 
-/// Two configured applications that could not be told apart, by position in the configuration.
+/// Two configured applications with one key, by position in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("two applications have the same {what}")]
-pub struct DuplicateApp {
-    /// What they share: `id` or `sha256`.
-    pub what: &'static str,
+#[error("two applications have the same key")]
+pub struct SharedKey {
     /// The index of the first one.
     pub first: usize,
     /// The index of the second one.
@@ -69,15 +68,12 @@ impl AppKeys {
     pub fn new(
         configured: Vec<ConfiguredApp>,
         stored: Option<Arc<StoredKeys>>,
-    ) -> Result<Self, DuplicateApp> {
-        let (mut ids, mut digests) = (HashMap::new(), HashMap::new());
+    ) -> Result<Self, SharedKey> {
+        let mut digests = HashMap::with_capacity(configured.len());
         let mut apps = HashMap::with_capacity(configured.len());
         for (second, app) in configured.into_iter().enumerate() {
-            if let Some(first) = ids.insert(app.id.clone(), second) {
-                return Err(DuplicateApp { what: "id", first, second });
-            }
             if let Some(first) = digests.insert(app.digest, second) {
-                return Err(DuplicateApp { what: "sha256", first, second });
+                return Err(SharedKey { first, second });
             }
             apps.insert(app.digest, Arc::new(App { id: app.id, scopes: app.scopes }));
         }

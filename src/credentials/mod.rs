@@ -16,7 +16,7 @@ mod stored_keys;
 mod text;
 
 pub use app_key::{AppKey, Shape, shape};
-pub use app_keys::{AppKeyError, AppKeys, ConfiguredApp, DuplicateApp};
+pub use app_keys::{AppKeyError, AppKeys, ConfiguredApp, SharedKey};
 pub use authorization::Scheme;
 pub use key_keeper::KeyKeeper;
 pub use key_location::{KeyLocation, Presented};

@@ -147,13 +147,19 @@ fn configured_keys_of_any_form_are_checked_without_waiting() {
 }
 
 #[test]
-fn two_configured_applications_share_neither_id_nor_key() {
-    let same_id = vec![configured("a", "1"), configured("b", "2"), configured("a", "3")];
-    let error = AppKeys::new(same_id, None).unwrap_err();
-    assert_eq!(error, DuplicateApp { what: "id", first: 0, second: 2 });
+fn a_configured_application_may_have_two_keys_and_none_of_another_one() {
+    let two_keys = vec![configured("a", "1"), configured("b", "2"), configured("a", "3")];
+    let keys = AppKeys::new(two_keys, None).unwrap();
+    let check = |presented: &Presented<'_>| at_once(keys.check(presented, NOW));
+    for (key, id) in [("1", "a"), ("2", "b"), ("3", "a")] {
+        assert_eq!(check(&whole(key)).unwrap().id.as_str(), id);
+        assert_eq!(check(&pair(id, key)).unwrap().id.as_str(), id);
+    }
+    refused(check(&pair("a", "2")), AppKeyError::Unknown);
+    refused(check(&pair("b", "3")), AppKeyError::Unknown);
     let same_key = vec![configured("a", "1"), configured("b", "1")];
     let error = AppKeys::new(same_key, None).unwrap_err();
-    assert_eq!(error, DuplicateApp { what: "sha256", first: 0, second: 1 });
+    assert_eq!(error, SharedKey { first: 0, second: 1 });
 }
 
 #[tokio::test]

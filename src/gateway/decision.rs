@@ -61,6 +61,11 @@ impl Pass {
         self.client
     }
 
+    /// The host as it was judged, where the client wrote it otherwise.
+    pub const fn host(&self) -> Option<&HeaderValue> {
+        self.host.as_ref()
+    }
+
     /// Header names that only we may write.
     pub const fn reserved(&self) -> &Arc<IdentityNames> {
         &self.reserved

@@ -187,7 +187,7 @@ impl Record {
     pub(super) fn deny(&mut self, denial: &Denial) {
         if let Some(told) = &mut self.told {
             told.reason = Some(denial.reason().code());
-            told.detail = Some(format!("{denial:?}"));
+            told.detail = Some(denial.to_string());
         }
     }
 

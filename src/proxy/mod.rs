@@ -87,7 +87,7 @@ impl Proxy {
                 if is_logged {
                     record.describe(self, &parts, &trail, client_of(peer, pass.client()));
                 }
-                prepare(&mut parts, peer);
+                prepare(&mut parts, peer, &pass);
                 self.forward(pass, parts, body, (record, decided)).await
             }
             Decision::Deny(denial) => {
@@ -136,8 +136,9 @@ impl Proxy {
 
 /// Takes out of a head that was let through what concerns one connection only, and writes the way
 /// here; what is left to do is the pass's to seal.
-pub fn prepare(parts: &mut Parts, peer: &Peer) {
-    let host = parts.headers.get(header::HOST).cloned();
+pub fn prepare(parts: &mut Parts, peer: &Peer, pass: &Pass) {
+    // As it was judged: an upstream that compares this one must not see another spelling.
+    let host = pass.host().or_else(|| parts.headers.get(header::HOST)).cloned();
     headers::forward_request(&mut parts.headers, peer, host.as_ref());
 }
 

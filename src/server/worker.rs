@@ -112,7 +112,7 @@ impl Worker {
             () = finished => true,
             () = stop.patience_ends(deadline) => false,
         };
-        if !is_finished {
+        if !is_finished && !connections.is_empty() {
             tracing::warn!(cut = connections.len(), "requests were cut at the end of the grace");
         }
     }

@@ -47,6 +47,20 @@ fn what_cannot_be_had_at_the_start_is_told_by_the_exit_code() {
 }
 
 #[test]
+fn a_second_gateway_does_not_join_the_port_of_the_first() {
+    let folder = Folder::gateway();
+    let run = folder.start(&["serve"]);
+    let (public, _) = run.addresses();
+    let on_taken = CONFIGURATION.replacen("127.0.0.1:0", &public.to_string(), 1);
+    folder.write("second.yaml", &on_taken);
+    let said = folder.run(&["serve", "-c", "second.yaml"]);
+    assert_eq!(said.code, 69, "{said:?}");
+    assert!(said.err.contains(&format!("cannot listen on {public}")), "{said:?}");
+    run.signal("TERM");
+    assert_eq!(run.end().0, 0);
+}
+
+#[test]
 fn a_gateway_tells_its_readiness_and_obeys_its_signals() {
     let folder = Folder::gateway();
     let slow = CONFIGURATION.replace("delay: 0s", "delay: 50s");
@@ -97,5 +111,6 @@ fn access_lines_go_to_standard_output_up_to_the_last() {
     let out = out.recv_timeout(PATIENCE).unwrap();
     let line: Value = serde_json::from_str(out.trim()).unwrap();
     assert_eq!(line["url.path"], "/orders");
-    assert!(line.to_string().contains("missing_credentials"), "{line}");
+    assert_eq!(line["reason"], "missing_credentials");
+    assert_eq!(line["detail"], "no application key was sent");
 }

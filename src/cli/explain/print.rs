@@ -179,7 +179,7 @@ impl Denied {
 impl Allowed {
     fn of(pass: Pass, mut parts: Parts, peer: &Peer, masks: &Masks) -> Self {
         let destination = std::sync::Arc::clone(&pass.route().destination);
-        crate::proxy::prepare(&mut parts, peer);
+        crate::proxy::prepare(&mut parts, peer, &pass);
         let sealed = pass.seal(parts);
         Self {
             upstream: destination.name.to_string(),
