@@ -1,6 +1,6 @@
 //! What the operator wrote: data only, read strictly, each value with its place.
 //!
-//! [`load`] turns a file into a [`Document`], [`Settings::resolve`] makes it definite; what is wrong
+//! [`load()`] turns a file into a [`Document`], [`Settings::resolve`] makes it definite; what is wrong
 //! becomes a [`Finding`] and is shown by a [`Report`]. Nothing here is compiled or run.
 
 mod address;

@@ -1,7 +1,7 @@
 //! The application keys of the store, as the workers of a running gateway remember them.
 //!
 //! Answers come from memory without waiting; what is not remembered is asked of
-//! [`KeyKeeper`](super::KeyKeeper), the one task that talks to the store. Good keys and refused ones
+//! [`KeyKeeper`], the one task that talks to the store. Good keys and refused ones
 //! are remembered apart, so that a flood of guesses cannot drive out what is used.
 
 use std::fmt;

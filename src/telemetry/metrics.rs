@@ -29,7 +29,7 @@ pub struct Metrics {
     pub connections_refused: IntCounter,
     /// Requests that were malformed below the level of a decision.
     pub malformed: IntCounter,
-    /// Connections to upstreams, by upstream and outcome (`opened`, `reused`, `failed`).
+    /// Connections to upstreams, by upstream and outcome (`opened`, `failed`).
     pub upstream_connections: IntCounterVec,
     /// Verified tokens found in the cache.
     pub token_hits: IntCounter,

@@ -18,9 +18,12 @@ use crate::telemetry::Metrics;
 /// and never held across an await.
 #[derive(Debug)]
 pub(super) struct Pools {
-    idle: Mutex<Vec<Vec<Box<Link>>>>,
+    idle: Mutex<Stacks>,
     connections: IntCounterVec,
 }
+
+#[expect(clippy::vec_box, reason = "a link travels on into the body of its answer, as a pointer")]
+type Stacks = Vec<Vec<Box<Link>>>;
 
 impl Pools {
     pub(super) fn new(metrics: &Metrics) -> Self {
@@ -76,7 +79,7 @@ impl Pools {
         None
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Vec<Box<Link>>>> {
+    fn lock(&self) -> MutexGuard<'_, Stacks> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
