@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use subtle::ConstantTimeEq;
+use aws_lc_rs::constant_time;
 
 /// A value that shows itself only to [`Secret::expose`], so that every look can be searched for.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ impl<T> fmt::Debug for Secret<T> {
 
 /// Compares in time that depends on the lengths alone.
 pub fn equal(left: &[u8], right: &[u8]) -> bool {
-    left.ct_eq(right).into()
+    constant_time::verify_slices_are_equal(left, right).is_ok()
 }
 
 #[cfg(test)]

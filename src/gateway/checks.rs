@@ -169,6 +169,9 @@ impl Check {
     }
 
     fn tell(&self, outcome: &Result<bool, Denial>, established: &Established, trail: &mut Trail) {
+        if !trail.is_telling() {
+            return;
+        }
         trail.app.clone_from(&established.principal.app);
         trail.user.clone_from(&established.principal.user);
         trail.note(Step::Check, || {

@@ -89,6 +89,11 @@ impl Trail {
         }
     }
 
+    /// Whether anybody will read more than the route.
+    pub const fn is_telling(&self) -> bool {
+        self.telling.is_some()
+    }
+
     /// Whether outcomes in words are wanted.
     pub fn is_verbose(&self) -> bool {
         self.telling.as_ref().is_some_and(|telling| telling.with_notes)

@@ -110,7 +110,7 @@ impl Proxy {
         (mut record, decided): (Record, Instant),
     ) -> Response<Answer> {
         let route = Arc::clone(pass.route());
-        match self.upstreams.send(pass, parts, body).await {
+        match self.upstreams.send(pass, parts, body, decided).await {
             Ok(mut response) => {
                 let took = decided.elapsed();
                 route.metrics.upstream_answered(took);

@@ -82,9 +82,10 @@ impl Link {
         &mut self,
         sending: &mut Sending,
         method: &Method,
+        now: Instant,
         timeout: Duration,
     ) -> Result<Head, Lost> {
-        let mut wait = Wait { timeout, deadline: None, writes: 0 };
+        let mut wait = Wait { timeout, deadline: Some(now + timeout), writes: 0 };
         poll_fn(|cx| self.poll_exchange(sending, method, &mut wait, cx)).await
     }
 
@@ -150,8 +151,11 @@ impl Link {
             return Poll::Pending;
         }
         if wait.writes != sending.writes() {
+            // The first write follows the decision at once: its instant serves.
+            if wait.writes > 0 {
+                wait.deadline = None;
+            }
             wait.writes = sending.writes();
-            wait.deadline = None;
         }
         let deadline = *wait.deadline.get_or_insert_with(|| Instant::now() + wait.timeout);
         // A deadline before the alarm's is rare: a route with a shorter timeout than the last one.
@@ -181,8 +185,8 @@ impl Link {
     }
 
     /// Whether nobody used the connection for longer than its destination allows.
-    pub(super) fn is_stale(&self) -> bool {
-        self.idle_since.elapsed() >= self.idle_timeout
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.idle_since) >= self.idle_timeout
     }
 }
 

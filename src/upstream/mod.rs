@@ -11,6 +11,7 @@ mod pool;
 mod sending;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::Method;
 use http::Response;
@@ -67,12 +68,15 @@ impl Upstreams {
     /// Sends a request that was let through, once; on a stale pooled connection at most twice, and
     /// then only what never left or may be repeated (RFC 9110 §9.2.2).
     ///
+    /// `now` is the instant of the decision; it spares a look at the clock.
+    ///
     /// A request without a pass cannot be sent:
     ///
     /// ```compile_fail
     /// # async fn f(upstreams: portcullis::upstream::Upstreams, parts: http::request::Parts) {
     /// let pass = portcullis::gateway::Pass {};
-    /// upstreams.send(pass, parts, portcullis::upstream::RequestBody::empty()).await;
+    /// let body = portcullis::upstream::RequestBody::empty();
+    /// upstreams.send(pass, parts, body, std::time::Instant::now()).await;
     /// # }
     /// ```
     pub async fn send(
@@ -80,20 +84,21 @@ impl Upstreams {
         pass: Pass,
         parts: Parts,
         body: RequestBody,
+        now: Instant,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         let timeout = pass.route().response_timeout;
         let destination = Arc::clone(&pass.route().destination);
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
         let parts = pass.seal(parts);
         let mut sending = Sending::new(&parts, body);
-        let mut reused = self.pools.checkout(&destination).await;
+        let mut reused = self.pools.checkout(&destination, now).await;
         loop {
             let is_reused = reused.is_some();
             let mut link = match reused.take() {
                 Some(link) => link,
                 None => self.pools.open(&destination).await?,
             };
-            match link.exchange(&mut sending, &parts.method, timeout).await {
+            match link.exchange(&mut sending, &parts.method, now, timeout).await {
                 Ok(head) => {
                     let pools = Arc::clone(&self.pools);
                     let keeps_alive = head.keeps_alive;

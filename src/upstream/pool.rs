@@ -31,8 +31,12 @@ impl Pools {
     }
 
     /// Takes an unused connection that is still open.
-    pub(super) async fn checkout(&self, destination: &Destination) -> Option<Box<Link>> {
-        poll_fn(|cx| Poll::Ready(self.take_open(destination, cx))).await
+    pub(super) async fn checkout(
+        &self,
+        destination: &Destination,
+        now: Instant,
+    ) -> Option<Box<Link>> {
+        poll_fn(|cx| Poll::Ready(self.take_open(destination, now, cx))).await
     }
 
     /// Opens a new connection.
@@ -60,16 +64,22 @@ impl Pools {
     /// Drops what was unused for too long or was closed by the other end.
     pub(super) fn sweep(&self) {
         let mut cx = Context::from_waker(Waker::noop());
+        let now = Instant::now();
         for stack in self.lock().iter_mut() {
-            stack.retain_mut(|link| !link.is_stale() && link.is_open(&mut cx));
+            stack.retain_mut(|link| !link.is_stale(now) && link.is_open(&mut cx));
         }
     }
 
-    fn take_open(&self, destination: &Destination, cx: &mut Context<'_>) -> Option<Box<Link>> {
+    fn take_open(
+        &self,
+        destination: &Destination,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Option<Box<Link>> {
         let mut stacks = self.lock();
         let stack = stacks.get_mut(destination.slot)?;
         while let Some(mut link) = stack.pop() {
-            if link.is_stale() {
+            if link.is_stale(now) {
                 // Those below have been unused for longer still.
                 stack.clear();
             } else if link.is_open(cx) {
