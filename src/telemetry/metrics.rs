@@ -3,6 +3,8 @@
 //! Label sets are closed: route names, known methods, statuses, reasons, issuers. Never a user, a
 //! key, a token, a host or a path. Children are resolved when a route or key set is built.
 
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry,
@@ -65,8 +67,14 @@ impl Metrics {
     /// Registers everything in a registry of its own.
     #[expect(clippy::too_many_lines, reason = "a list: each metric is one entry")]
     pub fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new_custom(Some("portcullis".to_owned()), None)?;
+        // Without a prefix of its own: what every process tells is named alike everywhere.
+        let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(ProcessCollector::for_self()))?;
         let r = &registry;
+        int_gauges(r, "build_info", "1, for the version that runs.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
         let metrics = Self {
             requests: counters(
                 r,
@@ -189,25 +197,25 @@ fn counters(
     help: &str,
     labels: &[&str],
 ) -> Result<IntCounterVec, prometheus::Error> {
-    let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+    let metric = IntCounterVec::new(Opts::new(full(name), help), labels)?;
     r.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
 
 fn counter(r: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    let metric = IntCounter::new(name, help)?;
+    let metric = IntCounter::new(full(name), help)?;
     r.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
 
 fn gauge(r: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-    let metric = IntGauge::new(name, help)?;
+    let metric = IntGauge::new(full(name), help)?;
     r.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
 
 fn float_gauge(r: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-    let metric = Gauge::new(name, help)?;
+    let metric = Gauge::new(full(name), help)?;
     r.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
@@ -218,7 +226,7 @@ fn gauges(
     help: &str,
     labels: &[&str],
 ) -> Result<GaugeVec, prometheus::Error> {
-    let metric = GaugeVec::new(Opts::new(name, help), labels)?;
+    let metric = GaugeVec::new(Opts::new(full(name), help), labels)?;
     r.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
@@ -229,7 +237,7 @@ fn int_gauges(
     help: &str,
     labels: &[&str],
 ) -> Result<IntGaugeVec, prometheus::Error> {
-    let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    let metric = IntGaugeVec::new(Opts::new(full(name), help), labels)?;
     r.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
@@ -240,10 +248,14 @@ fn histogram(
     help: &str,
     buckets: &[f64],
 ) -> Result<HistogramVec, prometheus::Error> {
-    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    let options = HistogramOpts::new(full(name), help).buckets(buckets.to_vec());
     let metric = HistogramVec::new(options, &["route"])?;
     r.register(Box::new(metric.clone()))?;
     Ok(metric)
+}
+
+fn full(name: &str) -> String {
+    format!("portcullis_{name}")
 }
 
 /// The OpenTelemetry boundaries, and three below them.
@@ -254,3 +266,21 @@ const REQUEST_BUCKETS: &[f64] = &[
 /// Five microseconds to a tenth of a second.
 const DECISION_BUCKETS: &[f64] =
     &[0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01, 0.1];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn every_name_begins_with_ours_or_tells_of_the_process() {
+        let families = Metrics::new().unwrap().registry.gather();
+        let names: Vec<&str> = families.iter().map(prometheus::proto::MetricFamily::name).collect();
+        for name in &names {
+            assert!(name.starts_with("portcullis_") || name.starts_with("process_"), "{name}");
+        }
+        for name in ["portcullis_build_info", "process_resident_memory_bytes", "process_open_fds"] {
+            assert!(names.contains(&name), "{name} is missing of {names:?}");
+        }
+    }
+}

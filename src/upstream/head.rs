@@ -166,11 +166,10 @@ fn judge(
     mut headers: HeaderMap,
     method: &Method,
 ) -> Result<Head, HeadFault> {
-    let is_chunked = match headers.remove(header::TRANSFER_ENCODING) {
-        None => false,
-        Some(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
-        Some(_) => return Err(HeadFault::Coding),
-    };
+    let is_chunked = is_chunked(&headers)?;
+    if is_chunked {
+        headers.remove(header::TRANSFER_ENCODING);
+    }
     let length = length_of(&mut headers)?;
     if is_chunked && length.is_some() {
         // Which of the two a cache or client behind us would believe cannot be known.
@@ -197,6 +196,17 @@ fn judge(
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok(Head { response, framing, keeps_alive })
+}
+
+/// Several codings are refused whether one line names them or several do: a list may be split
+/// (RFC 9110 §5.3).
+fn is_chunked(headers: &HeaderMap) -> Result<bool, HeadFault> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
+        (Some(_), _) => Err(HeadFault::Coding),
+    }
 }
 
 /// The one length, written once; equal repetitions are merged (RFC 9112 §6.3, rule 5).
@@ -285,6 +295,10 @@ mod tests {
         }
         for coding in ["gzip, chunked", "identity", "chunked, chunked", ""] {
             assert_eq!(of(&format!("Transfer-Encoding: {coding}\r\n")), HeadFault::Coding);
+        }
+        for second in ["gzip", "chunked", "identity"] {
+            let fields = format!("Transfer-Encoding: chunked\r\nTransfer-Encoding: {second}\r\n");
+            assert_eq!(of(&fields), HeadFault::Coding, "{second}");
         }
         assert_eq!(of("X : y\r\n"), HeadFault::Syntax);
         assert_eq!(of("X: y\r\n folded\r\n"), HeadFault::Syntax);

@@ -22,7 +22,7 @@ pub(super) struct Pools {
     connections: IntCounterVec,
 }
 
-#[expect(clippy::vec_box, reason = "a link travels on into the body of its answer, as a pointer")]
+/// Boxed: a link travels on into the body of its answer, as a pointer.
 type Stacks = Vec<Vec<Box<Link>>>;
 
 impl Pools {
