@@ -99,11 +99,9 @@ fn verification(c: &mut Criterion) {
         for (name, cache_bytes) in [("uncached", 0), ("remembered", CACHE_BYTES)] {
             let verifier = verifier(&signer, cache_bytes);
             let recent = Recent::new();
-            group.bench_function(name, |b| {
-                b.iter(|| {
-                    now_or_never(verifier.verify(Secret::new(black_box(&token)), NOW, &recent))
-                });
-            });
+            let verify =
+                || now_or_never(verifier.verify(Secret::new(black_box(&token)), NOW, &recent));
+            group.bench_function(name, |b| b.iter(verify));
         }
         group.finish();
     }
