@@ -40,6 +40,17 @@ pub struct Subject {
     pub permissions: Permissions,
     /// From this instant on the token is expired (leeway not included).
     pub expires_at: Timestamp,
+    /// What the header of a token of our own says besides.
+    pub own: Option<Own>,
+}
+
+/// Whom and what a token of our own belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// The session whose end ends the token.
+    pub session: Box<str>,
+    /// The number of the user in the store.
+    pub user: i64,
 }
 
 /// What a user may do: plain names, or resources each with its verbs.

@@ -139,6 +139,7 @@ impl Denial {
                 | TokenError::UnknownKey
                 | TokenError::BadSignature
                 | TokenError::NotYetValid
+                | TokenError::Revoked
                 | TokenError::WrongAudience
                 | TokenError::WrongType
                 | TokenError::Claims(_)

@@ -218,6 +218,7 @@ mod tests {
                 claims: claims.as_object().unwrap().clone(),
                 permissions: Permissions::None,
                 expires_at: Timestamp::from_seconds(0),
+                own: None,
             })),
         }
     }

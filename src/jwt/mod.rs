@@ -11,12 +11,14 @@ mod attacks;
 mod cache;
 mod claims;
 mod compact;
+mod ended;
 mod header;
 mod json;
 mod key;
 mod key_set;
 #[cfg(test)]
 mod oracle;
+mod own;
 mod pointer;
 mod recent;
 mod remote;
@@ -33,8 +35,10 @@ use thiserror::Error;
 pub use algorithm::{Algorithm, Family, UnknownAlgorithm};
 pub use cache::TokenCache;
 pub use claims::{Audience, TypRule};
+pub use ended::Ended;
 pub use key::KeyError;
 pub use key_set::{KeySet, KeySetError, Skipped};
+pub use own::{OwnKey, OwnKeyError, OwnKeys};
 pub use pointer::{Pointer, PointerError};
 pub use recent::Recent;
 pub use remote::{KeysStatus, RefreshError, RemoteKeys, RemoteSettings, RemoteSource};
@@ -77,6 +81,9 @@ pub enum TokenError {
     /// `exp` has come; everything else about the token was good.
     #[error("the token has expired")]
     Expired,
+    /// Its session ended, or it was revoked itself.
+    #[error("the token was revoked")]
+    Revoked,
     /// The issuer's keys cannot be had: our fault, not the caller's.
     #[error("the issuer's keys are not available")]
     KeysUnavailable,
@@ -97,6 +104,7 @@ impl TokenError {
             Self::WrongAudience => "audience",
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::KeysUnavailable => "keys_unavailable",
         }
     }
