@@ -7,6 +7,7 @@ mod build;
 mod checks;
 mod decision;
 mod denial;
+mod door;
 mod identity;
 mod kept;
 mod live;
@@ -27,12 +28,13 @@ use http::uri::PathAndQuery;
 
 pub use build::Built;
 use checks::{Checks, Established, Gate, Presented};
-pub use decision::{Decision, Pass};
+pub use decision::{Decision, Entry, Pass};
 pub use denial::{Denial, Kind, Reason};
+pub use door::{Door, Service};
 pub use identity::{Fact, ForwardRule, IdentityNames};
 pub use kept::Kept;
 pub use live::Live;
-pub use route::{Access, Address, Destination, Route};
+pub use route::{Access, Address, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
 
@@ -95,7 +97,7 @@ impl Gateway {
     /// only to callers who passed.
     pub async fn decide(&self, parts: &Parts, asking: &Asking<'_>, trail: &mut Trail) -> Decision {
         match self.admit(parts, asking, trail).await {
-            Ok(pass) => Decision::Allow(pass),
+            Ok(decision) => decision,
             Err(denial) => Decision::Deny(denial),
         }
     }
@@ -105,7 +107,7 @@ impl Gateway {
         parts: &Parts,
         asking: &Asking<'_>,
         trail: &mut Trail,
-    ) -> Result<Pass, Denial> {
+    ) -> Result<Decision, Denial> {
         let inquiry = Inquiry::of_request(parts, asking.peer, self.bounds)?;
         trail.note(Step::Normalise, || {
             format!("{} {} {}", inquiry.method, inquiry.host, inquiry.path.as_str())
@@ -137,8 +139,21 @@ impl Gateway {
         if inquiry.content_length().is_some_and(|length| length > route.body_limit) {
             return Err(Denial::BodyTooLarge);
         }
-        Ok(Pass {
+        let destination = match &route.target {
+            Target::Upstream(destination) => Arc::clone(destination),
+            Target::Door(door) => {
+                return Ok(Decision::Enter(Entry {
+                    route: Arc::clone(route),
+                    door: Arc::clone(door),
+                    principal: established.principal,
+                    peer: asking.peer.client,
+                    reserved: Arc::clone(&self.reserved),
+                }));
+            }
+        };
+        Ok(Decision::Allow(Pass {
             route: Arc::clone(route),
+            destination,
             target: self.target(&inquiry, parts.uri.path_and_query())?,
             host: host_to_send(&inquiry),
             identity: identity(route, &established.principal, trail)?,
@@ -146,7 +161,7 @@ impl Gateway {
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
             client: established.client,
-        })
+        }))
     }
 
     /// The target as it was judged, without the credentials that its query carried.

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
+use http::Response;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -167,6 +168,7 @@ impl Server {
                 access: access.clone(),
                 recent: Recent::new(),
                 ids: RequestIds::new(random()?),
+                within: Box::new(|_| Box::pin(async { Response::default() })),
             };
             let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);
             let stop = Stop { signal: stopped.clone() };

@@ -36,6 +36,7 @@ pub(super) struct Telling {
 enum Verdict {
     Unread { status: u16 },
     Denied(Box<Denied>),
+    Entered(String),
     Allowed(Box<Allowed>),
 }
 
@@ -83,13 +84,14 @@ impl Telling {
                 Decision::Allow(pass) => {
                     Verdict::Allowed(Box::new(Allowed::of(pass, parts, &peer, masks)))
                 }
+                Decision::Enter(entry) => Verdict::Entered(entry.door().service.name.clone()),
                 Decision::Deny(denial) => Verdict::Denied(Box::new(Denied::of(&denial))),
             },
         }
     }
 
     pub(super) const fn is_allowed(&self) -> bool {
-        matches!(self.verdict, Verdict::Allowed(_))
+        matches!(self.verdict, Verdict::Allowed(_) | Verdict::Entered(_))
     }
 
     pub(super) fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -113,6 +115,9 @@ impl Telling {
                 challenge
                     .iter()
                     .try_for_each(|challenge| say("", &format!("www-authenticate: {challenge}")))
+            }
+            Verdict::Entered(service) => {
+                say("decision", &format!("allowed, to the login service `{service}`"))
             }
             Verdict::Allowed(allowed) => {
                 let Allowed { upstream, address, request, headers } = &**allowed;
@@ -147,6 +152,7 @@ impl Telling {
                     "detail": detail, "challenge": challenge}),
                 )
             }
+            Verdict::Entered(service) => ("login", json!({"name": service})),
             Verdict::Allowed(allowed) => {
                 let Allowed { upstream, address, request, headers } = &**allowed;
                 (
@@ -178,7 +184,7 @@ impl Denied {
 
 impl Allowed {
     fn of(pass: Pass, mut parts: Parts, peer: &Peer, masks: &Masks) -> Self {
-        let destination = std::sync::Arc::clone(&pass.route().destination);
+        let destination = std::sync::Arc::clone(pass.destination());
         crate::proxy::prepare(&mut parts, peer, &pass);
         let sealed = pass.seal(parts);
         Self {

@@ -23,6 +23,7 @@ use crate::gateway::route::Access;
 use crate::gateway::route::Address;
 use crate::gateway::route::Destination;
 use crate::gateway::route::Route;
+use crate::gateway::route::Target;
 use crate::id::RouteId;
 use crate::id::UpstreamName;
 use crate::policy::Expression;
@@ -154,7 +155,7 @@ impl Ground<'_> {
         let timeout = self.settings.upstreams.get(destination.name.as_str())?.timeout;
         Some(Route {
             id: RouteId::new(id),
-            destination,
+            target: Target::Upstream(destination),
             access: access?,
             policy: policy?,
             forward,
