@@ -12,12 +12,10 @@ mod cache;
 mod claims;
 mod compact;
 mod header;
-mod json;
 mod key;
 mod key_set;
 #[cfg(test)]
 mod oracle;
-mod pointer;
 mod recent;
 mod remote;
 mod schedule;
@@ -30,12 +28,12 @@ mod weak;
 
 use thiserror::Error;
 
+pub use crate::json::{Pointer, PointerError};
 pub use algorithm::{Algorithm, Family, UnknownAlgorithm};
 pub use cache::TokenCache;
 pub use claims::{Audience, TypRule};
 pub use key::KeyError;
 pub use key_set::{KeySet, KeySetError, Skipped};
-pub use pointer::{Pointer, PointerError};
 pub use recent::Recent;
 pub use remote::{KeysStatus, RefreshError, RemoteKeys, RemoteSettings, RemoteSource};
 pub use signer::{SignerError, TokenSigner};

@@ -12,11 +12,11 @@ use super::claims::{self, Audience, TypRule, Window};
 use super::compact::Compact;
 use super::key::VerifyingKey;
 use super::key_set::KeySet;
-use super::pointer::Pointer;
 use super::recent::Recent;
 use super::remote::RemoteKeys;
 use crate::clock::Timestamp;
 use crate::id::{CheckName, Digest};
+use crate::json::Pointer;
 use crate::principal::{Permissions, Subject};
 use crate::secret::Secret;
 
