@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod id;
+pub mod json;
 pub mod secret;
 
 pub mod fetch;
@@ -15,6 +16,7 @@ pub mod config;
 pub mod store;
 
 pub mod credentials;
+pub mod dialect;
 pub mod jwt;
 pub mod policy;
 

@@ -19,11 +19,11 @@ use portcullis::server;
 
 /// Modules from the ground up. A module uses those on floors below its own, and itself.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "id", "secret"],
+    &["clock", "id", "json", "secret"],
     &["fetch", "inquiry", "message", "principal", "telemetry"],
     &["config"],
     &["store"],
-    &["credentials", "jwt", "policy"],
+    &["credentials", "dialect", "jwt", "policy"],
     &["route"],
     &["gateway"],
     &["upstream"],

@@ -10,10 +10,55 @@ use http::HeaderName;
 use super::bounds;
 use super::checks;
 use super::document::JwtEntry;
+use super::document::LoginEntry;
 use super::finding::Findings;
 use super::keys::KeyLocation;
+use super::logins;
 use super::scalar::At;
 use super::scalar::Place;
+use super::scalar::SecretRef;
+
+/// Tokens that are accepted.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a handful of them live for the time of a load")]
+pub enum TokenSettings {
+    /// Those of another issuer.
+    Other(JwtSettings),
+    /// Those that the gateway mints.
+    Own(OwnSettings),
+}
+
+/// Tokens that the gateway mints; what the dialect fixes is not said again.
+#[derive(Clone, Debug)]
+pub struct OwnSettings {
+    /// Where the entry was written.
+    pub place: Place,
+    /// The `name` or `dialect` of a login service, or the name of a preset.
+    pub dialect: At<String>,
+    /// Where the user's permissions are looked for.
+    pub permissions: OwnPermissions,
+    /// For how long after `exp` a token is still good.
+    pub leeway: Duration,
+    /// Accepted schemes in `Authorization`, instead of the dialect's.
+    pub schemes: Option<Vec<At<String>>>,
+    /// Another header that holds the bare token.
+    pub header: Option<HeaderName>,
+    /// A cookie that holds the token.
+    pub cookie: Option<String>,
+    /// A query parameter that holds the token.
+    pub query: Option<String>,
+    /// Whether the upstream gets the credential too.
+    pub keep: bool,
+}
+
+/// Where the permissions of a user of our own are looked for.
+#[derive(Clone, Debug)]
+pub enum OwnPermissions {
+    /// In the store, each time: a change acts at once.
+    Store,
+    /// Among the claims, by a JSON pointer.
+    Claim(At<String>),
+}
 
 /// Tokens of one issuer.
 #[derive(Clone, Debug)]
@@ -80,30 +125,117 @@ pub const ALGORITHMS: [&str; 12] = [
 
 pub(super) fn resolve(
     entries: &[At<JwtEntry>],
+    logins: &[At<LoginEntry>],
     place: Place,
     findings: &mut Findings,
-) -> Option<Vec<JwtSettings>> {
+) -> Option<Vec<TokenSettings>> {
     if entries.is_empty() {
         findings.error(place, "a `jwt` check without issuers accepts no token");
         return None;
     }
     let mut seen = HashMap::new();
     for entry in entries {
-        if let Some(line) = seen.insert(entry.issuer.value.as_str(), entry.issuer.place.line) {
+        let dialect = entry.dialect.as_ref().map(|dialect| dialect.value.as_str());
+        let issuer = (entry.issuer.value.as_str(), dialect);
+        if let Some(line) = seen.insert(issuer, entry.issuer.place.line) {
             findings
                 .error(entry.issuer.place, format!("this issuer already stands in line {line}"))
                 .help("the token's `iss` must pick exactly one entry");
         }
     }
-    let resolved: Vec<_> =
-        entries.iter().map(|entry| JwtSettings::resolve(entry, entry.place, findings)).collect();
+    let resolved: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            if entry.issuer.value == SELF {
+                OwnSettings::resolve(entry, logins, findings).map(TokenSettings::Own)
+            } else {
+                JwtSettings::resolve(entry, entry.place, findings).map(TokenSettings::Other)
+            }
+        })
+        .collect();
     resolved.into_iter().collect()
+}
+
+impl TokenSettings {
+    /// A header that holds the bare token.
+    pub const fn header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Other(entry) => entry.header.as_ref(),
+            Self::Own(entry) => entry.header.as_ref(),
+        }
+    }
+
+    /// A query parameter that holds the token.
+    pub fn query(&self) -> Option<&str> {
+        match self {
+            Self::Other(entry) => entry.query.as_deref(),
+            Self::Own(entry) => entry.query.as_deref(),
+        }
+    }
+}
+
+impl OwnSettings {
+    fn resolve(
+        entry: &At<JwtEntry>,
+        logins: &[At<LoginEntry>],
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        judge_fixed(entry, findings);
+        judge_locations(entry, entry.place, findings);
+        let dialect = logins::dialect_of(entry, logins, findings);
+        let header = optional(entry.header.as_ref(), |name| checks::header(name, findings));
+        let cookie = optional(entry.cookie.as_ref(), |name| checks::cookie(name, findings));
+        let query = optional(entry.query.as_ref(), |name| checks::parameter(name, findings));
+        let leeway = bounds::JWT_LEEWAY.time(entry.leeway.as_ref(), findings);
+        let permissions = match &entry.permissions {
+            Some(pointer) if pointer.value != STORE => OwnPermissions::Claim(pointer.clone()),
+            Some(_) | None => OwnPermissions::Store,
+        };
+        Some(Self {
+            place: entry.place,
+            dialect: dialect?,
+            permissions,
+            leeway,
+            schemes: entry.schemes.as_ref().map(|schemes| schemes.value.clone()),
+            header: header.ok()?,
+            cookie: cookie.ok()?,
+            query: query.ok()?,
+            keep: entry.keep.unwrap_or(true),
+        })
+    }
+}
+
+/// What the dialect of our own tokens fixes cannot be said otherwise.
+fn judge_fixed(entry: &At<JwtEntry>, findings: &mut Findings) {
+    let audience = entry.audience.as_ref().map(|at| at.place);
+    let algorithms = entry.algorithms.as_ref().map(|at| at.place);
+    let place = |text: &Option<At<String>>| text.as_ref().map(|at| at.place);
+    let secret = |secret: &Option<At<SecretRef>>| secret.as_ref().map(|at| at.place);
+    for (key, place) in [
+        ("audience", audience),
+        ("algorithms", algorithms),
+        ("typ", entry.typ.as_ref().map(|at| at.place)),
+        ("jwks", place(&entry.jwks)),
+        ("key", secret(&entry.key)),
+        ("secret", secret(&entry.secret)),
+        ("identity", place(&entry.identity)),
+        ("insecure", entry.insecure.then_some(entry.place)),
+        ("max_stale", entry.max_stale.as_ref().map(|at| at.place)),
+    ] {
+        if let Some(place) = place {
+            findings
+                .error(place, format!("`{key}` of our own tokens is not written here"))
+                .help("the dialect fixes it, and the keys are the gateway's: leave it out");
+        }
+    }
 }
 
 impl JwtSettings {
     fn resolve(entry: &JwtEntry, place: Place, findings: &mut Findings) -> Option<Self> {
         warn_of_exceptions(entry, findings);
-        let algorithms = algorithms(&entry.algorithms, findings);
+        judge_foreign(entry, place, findings);
+        let algorithms =
+            entry.algorithms.as_ref().and_then(|written| algorithms(written, findings));
         let keys = KeyLocation::resolve(entry, place, findings);
         if let (Some(keys), Some(algorithms)) = (&keys, &algorithms) {
             keys.judge(algorithms, findings);
@@ -147,6 +279,27 @@ impl JwtSettings {
     }
 }
 
+/// What another issuer's tokens are like must be written out.
+fn judge_foreign(entry: &JwtEntry, place: Place, findings: &mut Findings) {
+    for (key, is_missing) in
+        [("audience", entry.audience.is_none()), ("algorithms", entry.algorithms.is_none())]
+    {
+        if is_missing {
+            findings.error(place, format!("missing key `{key}`"));
+        }
+    }
+    if let Some(dialect) = &entry.dialect {
+        findings
+            .error(dialect.place, "`dialect` goes with `issuer: self`")
+            .help("other issuers are described by the keys beside it");
+    }
+    if let Some(store) = entry.permissions.as_ref().filter(|text| text.value == STORE) {
+        findings
+            .error(store.place, "`permissions: store` goes with `issuer: self`")
+            .help("the store knows the permissions of its own users only");
+    }
+}
+
 /// A token must be looked for somewhere, and `Authorization` in one way only.
 fn judge_locations(entry: &JwtEntry, place: Place, findings: &mut Findings) {
     let no_scheme = entry.schemes.as_ref().is_some_and(|schemes| schemes.is_empty());
@@ -173,6 +326,9 @@ fn optional<T, U>(
 /// Something was written and cannot be used; a finding says why.
 struct Unusable;
 
+/// The issuer that is the gateway itself.
+pub(super) const SELF: &str = "self";
+const STORE: &str = "store";
 const NONE: &str = "none";
 const ANY: &str = "any";
 
@@ -181,9 +337,9 @@ fn warn_of_exceptions(entry: &JwtEntry, findings: &mut Findings) {
     if entry.issuer.value == NONE {
         findings.warn(entry.issuer.place, "`issuer: none` accepts tokens that name no issuer");
     }
-    if entry.audience.0 == [NONE] {
+    if let Some(audience) = entry.audience.as_ref().filter(|audience| audience.0 == [NONE]) {
         findings.warn(
-            entry.audience.place,
+            audience.place,
             "`audience: none` accepts tokens that were meant for another service",
         );
     }
@@ -198,13 +354,14 @@ fn warn_of_exceptions(entry: &JwtEntry, findings: &mut Findings) {
 
 impl AudienceSettings {
     fn resolve(entry: &JwtEntry, findings: &mut Findings) -> Option<Self> {
-        let list = &entry.audience.0;
+        let audience = entry.audience.as_ref()?;
+        let list = &audience.0;
         if list == &[NONE] {
             return Some(Self::Any);
         }
         if list.is_empty() || list.iter().any(|text| text.is_empty() || text == NONE) {
             findings
-                .error(entry.audience.place, "an audience is one text or several, none empty")
+                .error(audience.place, "an audience is one text or several, none empty")
                 .help("`audience: none` alone does not look at it");
             return None;
         }
@@ -294,8 +451,11 @@ pub(super) mod tests {
     pub(in crate::config) fn resolved(changes: &[&str]) -> JwtSettings {
         let settings = settings(&check(&[entry(changes)]));
         match &settings.checks["user"] {
-            CheckSettings::Jwt(entries) => entries[0].clone(),
-            CheckSettings::AppKey(_) => panic!("not a token"),
+            CheckSettings::Jwt(entries) => match &entries[0] {
+                TokenSettings::Other(entry) => entry.clone(),
+                TokenSettings::Own(_) => panic!("of our own"),
+            },
+            _ => panic!("not a token"),
         }
     }
 

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
 use serde_saphyr::DuplicateKeyPolicy;
 use serde_saphyr::Error as YamlError;
 use serde_saphyr::Options;
@@ -43,14 +44,20 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
 
 /// Reads a configuration that is already in memory.
 pub fn parse(source: Source) -> Result<Loaded, Report> {
-    match serde_saphyr::from_str_with_options(&source.text, options()) {
+    match read(&source) {
         Ok(document) => Ok(Loaded { document, source, named_files: Vec::new() }),
-        Err(error) => {
+        Err(finding) => {
             let mut findings = Findings::new();
-            findings.push(explain(error.without_snippet(), &source));
+            findings.push(finding);
             Err(Report::new(source, findings))
         }
     }
+}
+
+/// Reads the whole text as one value, or says where it is none.
+pub(super) fn read<T: DeserializeOwned>(source: &Source) -> Result<T, Finding> {
+    serde_saphyr::from_str_with_options(&source.text, options())
+        .map_err(|error: YamlError| explain(error.without_snippet(), source))
 }
 
 fn unreadable(path: &Path, error: &SourceError) -> Report {

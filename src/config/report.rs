@@ -72,6 +72,7 @@ impl Report {
                 "line": finding.place.line,
                 "column": finding.place.column,
                 "help": finding.help,
+                "file": finding.source.as_ref().map(|source| source.path.display().to_string()),
             })).collect::<Vec<_>>(),
             "not_shown": self.not_shown(),
         })
@@ -82,7 +83,12 @@ impl Report {
     }
 
     fn excerpt(&self, finding: &Finding) -> Option<Excerpt> {
-        Excerpt::of(self.source.line(finding.place.line)?, finding.place, finding.hidden)
+        let line = self.source_of(finding).line(finding.place.line)?;
+        Excerpt::of(line, finding.place, finding.hidden)
+    }
+
+    fn source_of<'f>(&'f self, finding: &'f Finding) -> &'f Source {
+        finding.source.as_deref().unwrap_or(&self.source)
     }
 
     fn draw(&self, finding: &Finding) -> String {
@@ -90,7 +96,7 @@ impl Report {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let path = self.source.path.display().to_string();
+        let path = self.source_of(finding).path.display().to_string();
         let group = Group::with_title(level.primary_title(&*finding.message));
         let mut group = match self.excerpt(finding) {
             Some(excerpt) => group.element(

@@ -93,6 +93,11 @@ impl Secrets {
         Ok(content)
     }
 
+    /// Where a file is that the document names.
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
     /// The files that were asked for, also those that could not be read.
     pub fn into_named_files(self) -> Vec<PathBuf> {
         self.named_files
@@ -100,7 +105,7 @@ impl Secrets {
 
     /// Kept before it is read: once a missing file appears, that is a change too.
     fn name(&mut self, path: &Path) -> PathBuf {
-        let path = self.folder.join(path);
+        let path = self.locate(path);
         if !self.named_files.contains(&path) {
             self.named_files.push(path.clone());
         }

@@ -13,13 +13,11 @@ mod claims;
 mod compact;
 mod ended;
 mod header;
-mod json;
 mod key;
 mod key_set;
 #[cfg(test)]
 mod oracle;
 mod own;
-mod pointer;
 mod recent;
 mod remote;
 mod schedule;
@@ -32,6 +30,7 @@ mod weak;
 
 use thiserror::Error;
 
+pub use crate::json::{Pointer, PointerError};
 pub use algorithm::{Algorithm, Family, UnknownAlgorithm};
 pub use cache::TokenCache;
 pub use claims::{Audience, TypRule};
@@ -39,7 +38,6 @@ pub use ended::Ended;
 pub use key::KeyError;
 pub use key_set::{KeySet, KeySetError, Skipped};
 pub use own::{OwnKey, OwnKeyError, OwnKeys};
-pub use pointer::{Pointer, PointerError};
 pub use recent::Recent;
 pub use remote::{KeysStatus, RefreshError, RemoteKeys, RemoteSettings, RemoteSource};
 pub use signer::{SignerError, TokenSigner};

@@ -15,11 +15,11 @@ use super::header::Header;
 use super::key::VerifyingKey;
 use super::key_set::KeySet;
 use super::own::OwnKeys;
-use super::pointer::Pointer;
 use super::recent::Recent;
 use super::remote::RemoteKeys;
 use crate::clock::Timestamp;
 use crate::id::{CheckName, Digest};
+use crate::json::Pointer;
 use crate::principal::{Own, Permissions, Subject};
 use crate::secret::Secret;
 

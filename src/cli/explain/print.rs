@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::config::Carrier;
 use crate::config::CheckSettings;
 use crate::config::Settings;
+use crate::config::TokenSettings;
 use crate::gateway::Address;
 use crate::gateway::Decision;
 use crate::gateway::Denial;
@@ -219,9 +220,14 @@ impl Masks {
                     Carrier::Cookie(_) => {}
                 },
                 CheckSettings::Jwt(entries) => {
-                    masks.headers.extend(entries.iter().filter_map(|entry| entry.header.clone()));
-                    masks.parameters.extend(entries.iter().filter_map(|entry| entry.query.clone()));
+                    masks
+                        .headers
+                        .extend(entries.iter().filter_map(|entry| entry.header().cloned()));
+                    let parameters = entries.iter().filter_map(TokenSettings::query);
+                    masks.parameters.extend(parameters.map(str::to_owned));
                 }
+                CheckSettings::Header(header) => masks.headers.push(header.name.clone()),
+                CheckSettings::Basic => {}
             }
         }
         masks

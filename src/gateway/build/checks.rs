@@ -15,6 +15,7 @@ use crate::config::Place;
 use crate::config::SecretRef;
 use crate::config::Secrets;
 use crate::config::Settings;
+use crate::config::TokenSettings;
 use crate::config::TypSettings;
 use crate::credentials::AppKeys;
 use crate::credentials::ConfiguredApp;
@@ -66,6 +67,10 @@ pub(super) fn compile(
         let gate = match check {
             CheckSettings::AppKey(app) => ground.app_gate(app, written.place, findings),
             CheckSettings::Jwt(entries) => ground.user_gate(name, entries, written.place, findings),
+            CheckSettings::Basic | CheckSettings::Header(_) => {
+                findings.error(written.place, "this kind of check cannot be served yet");
+                None
+            }
         };
         if let Some(gate) = gate {
             let name = CheckName::new(name.as_str());
@@ -135,7 +140,7 @@ impl Ground<'_> {
     fn user_gate(
         &mut self,
         name: &str,
-        entries: &[JwtSettings],
+        entries: &[TokenSettings],
         place: Place,
         findings: &mut Findings,
     ) -> Option<Gate> {
@@ -143,6 +148,10 @@ impl Ground<'_> {
         let mut by_entry = Vec::with_capacity(entries.len());
         let mut all = Vec::new();
         for (id, entry) in entries.iter().enumerate() {
+            let TokenSettings::Other(entry) = entry else {
+                findings.error(place, "tokens of our own cannot be checked yet");
+                return None;
+            };
             let places = self.places(entry, findings);
             let issuer = self.issuer(id, entry, findings);
             if let (Some(places), Some(issuer)) = (places, issuer) {

@@ -40,6 +40,9 @@ impl Gateway {
         kept: &Kept,
         findings: &mut Findings,
     ) -> Option<Built> {
+        for login in &settings.logins {
+            findings.error(login.place, "a login service cannot be offered yet");
+        }
         let compiled = checks::compile(loaded, settings, kept, findings);
         let names = Names::new(loaded);
         let routes = routes::compile(&names, loaded, settings, kept, findings);

@@ -21,7 +21,8 @@ impl Names {
         let checks = loaded.document.checks.iter().map(|(name, check)| {
             let kind = match check.value {
                 Check::AppKey(_) => Kind::App,
-                Check::Jwt(_) => Kind::User,
+                // A header yields nobody, but goes with a user: it cannot be served yet.
+                Check::Jwt(_) | Check::Basic(_) | Check::Header(_) => Kind::User,
             };
             (name.clone(), kind)
         });

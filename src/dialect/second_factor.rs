@@ -1,0 +1,110 @@
+//! The second factor on routes that want one: two members of a JSON body, taken out before it goes on.
+//!
+//! What stays is sent as it was written, number for number: it is read here by its names only.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::fields::ReadError;
+use crate::config::Failure;
+use crate::secret::Secret;
+
+/// The two members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecondFactor {
+    /// The member that repeats the key of the challenge.
+    pub challenge: String,
+    /// The member with the code.
+    pub code: String,
+}
+
+/// A body without the two members.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The key of the challenge and the code, when the body had both.
+    pub answer: Option<(Secret<String>, Secret<String>)>,
+    /// What is left, to be sent on.
+    pub rest: Vec<u8>,
+}
+
+impl SecondFactor {
+    /// The most bytes of a body from which the members are taken.
+    pub const MAX_BODY_BYTES: usize = 64 << 10;
+
+    /// Takes the members out of a JSON object; a body that is no object, or has a name twice, is refused.
+    pub fn take(&self, body: &[u8]) -> Result<Taken, ReadError> {
+        if body.len() > Self::MAX_BODY_BYTES {
+            return Err(Failure::TooLarge.into());
+        }
+        let Members(members) = serde_json::from_slice(body).map_err(|_| Failure::Malformed)?;
+        let (mut challenge, mut code) = (None, None);
+        let mut rest = Vec::with_capacity(body.len());
+        rest.push(b'{');
+        for (name, value) in members {
+            if name == self.challenge {
+                challenge = Some(text(value).ok_or_else(|| wrong_type(&self.challenge))?);
+            } else if name == self.code {
+                code = Some(text(value).ok_or_else(|| wrong_type(&self.code))?);
+            } else {
+                if rest.len() > 1 {
+                    rest.push(b',');
+                }
+                rest.extend_from_slice(Value::String(name).to_string().as_bytes());
+                rest.push(b':');
+                rest.extend_from_slice(value.get().as_bytes());
+            }
+        }
+        rest.push(b'}');
+        let missing =
+            |name: &String| ReadError { failure: Failure::MissingField, field: Some(name.clone()) };
+        match (challenge, code) {
+            (None, None) => Ok(Taken { answer: None, rest: body.to_vec() }),
+            (Some(challenge), Some(code)) => Ok(Taken { answer: Some((challenge, code)), rest }),
+            (Some(_), None) => Err(missing(&self.code)),
+            (None, Some(_)) => Err(missing(&self.challenge)),
+        }
+    }
+}
+
+fn text(value: &RawValue) -> Option<Secret<String>> {
+    serde_json::from_str(value.get()).ok().map(Secret::new)
+}
+
+fn wrong_type(name: &str) -> ReadError {
+    ReadError { failure: Failure::WrongType, field: Some(name.to_owned()) }
+}
+
+/// The members of an object in their order, none of them twice.
+struct Members<'b>(Vec<(String, &'b RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Vec::new();
+        let mut names = HashSet::new();
+        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+            if !names.insert(name.clone()) {
+                return Err(A::Error::custom("a repeated name"));
+            }
+            members.push((name, value));
+        }
+        Ok(Members(members))
+    }
+}
