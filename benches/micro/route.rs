@@ -67,7 +67,7 @@ fn judge(criterion: &mut Criterion) {
         expires_at: Timestamp::from_seconds(0),
         own: None,
     };
-    let principal = Principal { app: None, user: Some(Arc::new(user)) };
+    let principal = Principal { app: None, user: Some(Arc::new(user)), facts: None };
     let facts = Facts {
         principal: &principal,
         method: "GET",

@@ -220,6 +220,7 @@ mod tests {
                 expires_at: Timestamp::from_seconds(0),
                 own: None,
             })),
+            facts: None,
         }
     }
 

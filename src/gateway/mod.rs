@@ -14,6 +14,7 @@ mod live;
 mod route;
 mod strip;
 mod trail;
+mod voice;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub use live::Live;
 pub use route::{Access, Address, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
+pub use voice::Voice;
 
 use crate::clock::Timestamp;
 use crate::inquiry::Bounds;
@@ -126,12 +128,19 @@ impl Gateway {
             }
         };
         trail.route = Some(Arc::clone(route));
+        trail.voice.clone_from(&route.voice);
         trail.note(Step::Match, || format!("route `{}`", route.id));
         trail.mark(Step::Match);
-        let established = match &route.access {
+        let mut established = match &route.access {
             Access::Public => Established::default(),
             Access::Guarded(require) => self.checks.require(require, &presented, trail).await?,
         };
+        if let Target::Door(door) = &route.target
+            && let Some(user) = &door.user
+        {
+            user.demand(&presented, &mut established).await?;
+            trail.user.clone_from(&established.principal.user);
+        }
         trail.mark(Step::Check);
         permit(route, &params, &inquiry, &established, trail)?;
         trail.mark(Step::Allow);
@@ -188,6 +197,9 @@ impl Gateway {
         trail: &mut Trail,
     ) -> Denial {
         let access = self.access_to_unmatched(enclosing);
+        if let Some(route) = enclosing.first() {
+            trail.voice.clone_from(&route.voice);
+        }
         trail.note(Step::Match, || match (enclosing.first(), allow.is_empty()) {
             (_, false) => "the path is known, the method is not".to_owned(),
             (Some(route), true) => format!("no route; enclosed by `{}`", route.id),
@@ -225,7 +237,7 @@ impl Gateway {
     /// What judges tokens, for a tool that looks at one token; no request passes by this.
     pub fn verifiers(&self) -> impl Iterator<Item = &TokenVerifier> {
         self.checks.0.iter().filter_map(|check| match &check.gate {
-            Gate::App(_) => None,
+            Gate::App(_) | Gate::Header(_) => None,
             Gate::User(user) => Some(&user.verifier),
         })
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::door::Door;
 use super::identity::ForwardRule;
+use super::voice::Voice;
 use crate::id::RouteId;
 use crate::id::UpstreamName;
 use crate::policy::Policy;
@@ -19,6 +20,8 @@ pub struct Route {
     pub id: RouteId,
     /// Where it leads.
     pub target: Target,
+    /// In whose words it refuses.
+    pub voice: Voice,
     /// Which checks must pass.
     pub access: Access,
     /// What the caller must be permitted.

@@ -147,7 +147,10 @@ impl Remembered {
             + text(&subject.issuer)
             + members(&subject.claims)
             + permissions(&subject.permissions)
-            + subject.own.as_ref().map_or(0, |own| text(&own.session));
+            + subject
+                .own
+                .as_ref()
+                .map_or(0, |own| text(own.session.as_str()) + text(own.user.as_str()));
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 }

@@ -17,7 +17,7 @@ const MAX_KID_BYTES: usize = 256;
 const MAX_OTHERS: usize = 32;
 /// The member of the header of a token of our own that names its session.
 pub(super) const SESSION: &str = "sid";
-/// The member that holds the number of its user.
+/// The member that names its user.
 pub(super) const USER: &str = "uid";
 
 /// What of a header is used.
@@ -28,8 +28,8 @@ pub(super) struct Header {
     pub(super) typ: Option<String>,
     /// The session, in tokens of our own.
     pub(super) session: Option<String>,
-    /// The number of the user, in tokens of our own.
-    pub(super) user: Option<i64>,
+    /// The id of the user, in tokens of our own.
+    pub(super) user: Option<String>,
 }
 
 impl Header {
@@ -48,7 +48,7 @@ impl Header {
             algorithm.and_then(|name| name.0).ok_or(TokenError::UnsupportedAlgorithm)?;
         // Other issuers may mean by these names what they like: of no use here is no fault there.
         let session = session.and_then(Loose::into_text).filter(|text| !is_odd(text));
-        let user = user.and_then(Loose::into_number);
+        let user = user.and_then(Loose::into_text).filter(|text| !is_odd(text));
         Ok(Self { algorithm, kid, typ, session, user })
     }
 }
@@ -67,17 +67,12 @@ struct Members {
 #[serde(untagged)]
 enum Loose {
     Text(String),
-    Number(i64),
     Other(IgnoredAny),
 }
 
 impl Loose {
     fn into_text(self) -> Option<String> {
         if let Self::Text(text) = self { Some(text) } else { None }
-    }
-
-    fn into_number(self) -> Option<i64> {
-        if let Self::Number(number) = self { Some(number) } else { None }
     }
 }
 

@@ -18,7 +18,7 @@ use super::own::OwnKeys;
 use super::recent::Recent;
 use super::remote::RemoteKeys;
 use crate::clock::Timestamp;
-use crate::id::{CheckName, Digest};
+use crate::id::{CheckName, Digest, SessionId, UserId};
 use crate::json::Pointer;
 use crate::principal::{Own, Permissions, Subject};
 use crate::secret::Secret;
@@ -251,8 +251,11 @@ impl KeySource {
         if !matches!(self, Self::Own(..)) {
             return Ok(None);
         }
-        match (&header.session, header.user) {
-            (Some(session), Some(user)) => Ok(Some(Own { session: session.as_str().into(), user })),
+        match (&header.session, &header.user) {
+            (Some(session), Some(user)) => Ok(Some(Own {
+                session: SessionId::new(session.as_str()),
+                user: UserId::new(user.as_str()),
+            })),
             _ => Err(TokenError::Claims("session")),
         }
     }
@@ -261,6 +264,6 @@ impl KeySource {
     fn admit(&self, subject: &Subject, now: Timestamp) -> Result<(), TokenError> {
         let (Self::Own(_, ended), Some(own)) = (self, &subject.own) else { return Ok(()) };
         let token = subject.claims.get("jti").and_then(serde_json::Value::as_str);
-        ended.admit(&own.session, token, now)
+        ended.admit(own.session.as_str(), token, now)
     }
 }

@@ -119,7 +119,7 @@ mod tests {
             expires_at: Timestamp::from_seconds(0),
             own: None,
         };
-        Principal { app: None, user: Some(Arc::new(user)) }
+        Principal { app: None, user: Some(Arc::new(user)), facts: None }
     }
 
     fn facts<'a>(principal: &'a Principal, method: &'a str) -> Facts<'a> {

@@ -143,7 +143,7 @@ impl Proxy {
                     record.describe(self, &parts, &trail, client_of(peer, None));
                 }
                 record.deny(&denial);
-                Answer::own(denial.respond(record.id()), record)
+                Answer::own(trail.voice.respond(&denial, record.id()), record)
             }
         }
     }
@@ -168,7 +168,7 @@ impl Proxy {
                 let denial = Denial::from(&error);
                 log_failure(&error, route.target.name());
                 record.deny(&denial);
-                Answer::own(denial.respond(record.id()), record)
+                Answer::own(route.voice.respond(&denial, record.id()), record)
             }
         }
     }
