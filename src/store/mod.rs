@@ -1,15 +1,25 @@
-//! What is kept: applications, the digests of their keys, and the log of changes.
+//! What is kept: applications with the digests of their keys, users, sessions, signing keys, and the
+//! log of changes.
 //!
 //! Each method of [`Store`] is one atomic act; no transaction leaves this module. Every act that
 //! alters what a running gateway may have remembered appends to `changes` within the same
-//! transaction. No secret is ever kept here, only its digest; no clock is read here.
+//! transaction. Secrets come here as digests, hashes or sealed; no clock is read here.
 
 mod address;
 mod app;
 mod changes;
 mod error;
+mod passwords;
 mod record;
+mod refresh;
+mod revoked;
 mod schema;
+mod second_factors;
+mod session;
+mod sessions;
+mod signing_keys;
+mod user;
+mod users;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -25,6 +35,14 @@ pub use address::{AddressError, StoreAddress};
 pub use changes::{Changes, Touched};
 pub use error::StoreError;
 pub use record::{AppName, AppRecord, FoundSecret, NewApp, NewSecret, Scope, SecretRecord, Use};
+pub use revoked::{DeadSession, DeadToken};
+pub use session::{
+    EndReason, NewSession, Presented, RefreshTerms, Renewed, Rotation, SessionRecord,
+};
+pub use signing_keys::{NewSigningKey, SigningKeyRecord};
+pub use user::{
+    Credentials, Login, NewUser, PasswordRecord, TotpRecord, UserChange, UserRecord, UserState,
+};
 
 /// A handle to the store; cheap to clone, all clones share two connections.
 #[derive(Clone, Debug)]
