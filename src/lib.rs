@@ -18,6 +18,7 @@ pub mod credentials;
 pub mod jwt;
 pub mod policy;
 
+pub mod account;
 pub mod route;
 
 pub mod gateway;

@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["store"],
     &["credentials", "jwt", "policy"],
-    &["route"],
+    &["account", "route"],
     &["gateway"],
     &["upstream"],
     &["admin", "proxy"],
