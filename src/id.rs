@@ -158,4 +158,25 @@ mod tests {
         assert_eq!(Digest::from_hex(&"a".repeat(65)), None);
         assert_eq!(Digest::from_hex(&"+1".repeat(32)), None);
     }
+
+    #[test]
+    fn ids_are_made_of_all_their_bits() {
+        assert_eq!(UserId::generate([0; 10]).as_str(), "u_0000000000000000");
+        assert_eq!(UserId::generate([255; 10]).as_str(), "u_vvvvvvvvvvvvvvvv");
+        assert_ne!(UserId::generate([0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), UserId::generate([0; 10]));
+        let id = SessionId::generate([255; 16]);
+        assert_eq!(id.as_str(), "s______________________w");
+        assert_eq!(SessionId::parse(id.as_str()), Some(id));
+        for bad in [
+            "",
+            "s_",
+            "s_aaaaaaaaaaaaaaaaaaaaa",
+            "s_aaaaaaaaaaaaaaaaaaaaaaa",
+            "t_aaaaaaaaaaaaaaaaaaaaaa",
+        ] {
+            assert_eq!(SessionId::parse(bad), None, "{bad}");
+        }
+        assert_eq!(SessionId::parse("s_aaaaaaaaaaaaaaaaaaaa.a"), None);
+        assert_eq!(SessionId::parse("s_aaaaaaaaaaaaaaaaaaaaé"), None);
+    }
 }

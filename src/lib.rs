@@ -20,6 +20,7 @@ pub mod dialect;
 pub mod jwt;
 pub mod policy;
 
+pub mod account;
 pub mod route;
 
 pub mod gateway;

@@ -24,10 +24,10 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["store"],
     &["credentials", "dialect", "jwt", "policy"],
-    &["route"],
+    &["account", "route"],
     &["gateway"],
     &["upstream"],
-    &["admin", "proxy"],
+    &["admin", "login", "proxy"],
     &["server"],
     &["cli"],
 ];

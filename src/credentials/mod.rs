@@ -27,5 +27,7 @@ pub use locations::{Carrier, Found, Locations};
 pub use stored_keys::{KeySettings, StoredKeys};
 pub use text::CarryError;
 
+pub(crate) use app_key::base32;
+
 #[cfg(test)]
 mod tests;

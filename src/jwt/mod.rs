@@ -42,6 +42,7 @@ pub use recent::Recent;
 pub use remote::{KeysStatus, RefreshError, RemoteKeys, RemoteSettings, RemoteSource};
 pub use signer::{SignerError, TokenSigner};
 pub use verifier::{IssuerSettings, KeySource, TokenVerifier, Verified, VerifierError};
+pub(crate) use weak::weakness;
 
 /// Why a token was not accepted. Only `Expired` and `KeysUnavailable` are told apart outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -115,3 +115,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod user_tests;
+
+#[cfg(test)]
+mod session_tests;
+
+#[cfg(test)]
+mod cut_off_tests;

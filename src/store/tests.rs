@@ -9,14 +9,14 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::id::{AppId, Digest};
 
-const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
-const DAY: Duration = Duration::from_hours(24);
+pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
-fn address(folder: &TempDir) -> StoreAddress {
+pub(super) fn address(folder: &TempDir) -> StoreAddress {
     StoreAddress::parse(&format!("sqlite:{}/p.db", folder.path().display())).unwrap()
 }
 
-async fn fresh() -> (TempDir, Store) {
+pub(super) async fn fresh() -> (TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&address(&folder)).await.unwrap();
     (folder, store)
@@ -26,7 +26,7 @@ fn secret(text: &str) -> NewSecret {
     NewSecret { digest: Digest::of(text.as_bytes()), expires_at: None }
 }
 
-fn app(id: &str, name: &str) -> NewApp {
+pub(super) fn app(id: &str, name: &str) -> NewApp {
     NewApp {
         id: AppId::new(id),
         name: AppName::parse(name).unwrap(),

@@ -55,6 +55,8 @@ pub struct Metrics {
     pub store_age: Gauge,
     /// Reloads of the configuration by result.
     pub reloads: IntCounterVec,
+    /// Hashes of passwords computed, those for nobody among them.
+    pub password_hashes: IntCounter,
     /// When the configuration in force was loaded, seconds since the epoch.
     pub reload_success: Gauge,
     /// Access lines lost because the reader was too slow.
@@ -174,6 +176,7 @@ impl Metrics {
                 "Reloads of the configuration.",
                 &["result"],
             )?,
+            password_hashes: counter(r, "password_hashes_total", "Hashes of passwords computed.")?,
             reload_success: float_gauge(
                 r,
                 "config_last_reload_success_timestamp_seconds",
