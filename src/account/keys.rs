@@ -4,14 +4,12 @@
 //! published before it signs and verifies after it was retired, so that no rotation signs anybody out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lc_rs::rand;
 
 use super::master_key::{MasterKey, OpenError, Purpose, SealError};
 use crate::clock::Timestamp;
 use crate::jwt::{Family, OwnKey, OwnKeyError, OwnKeys, SignerError, TokenSigner};
-use crate::secret::Secret;
 use crate::store::{NewSigningKey, SigningKeyRecord, Store, StoreError};
 
 /// Why our own keys are not in force.
@@ -97,7 +95,7 @@ impl Keyring {
                 let material =
                     material.map_err(|error| KeyringError::Sealed(key.kid.clone(), error))?;
                 let signs = Some(key.kid.as_str()) == signing;
-                Ok(OwnKey { kid: key.kid.clone(), material: bytes(&material), signs })
+                Ok(OwnKey { kid: key.kid.clone(), material, signs })
             })
             .collect()
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::TokenError;
 use super::algorithm::{Algorithm, Family};
@@ -90,7 +91,7 @@ pub struct OwnKey {
     /// Its name, in the header of every token it signs.
     pub kid: String,
     /// The secret itself for HMAC, a private key in PEM form for the others.
-    pub material: Secret<Vec<u8>>,
+    pub material: Secret<Zeroizing<Vec<u8>>>,
     /// Whether it signs; the others only verify.
     pub signs: bool,
 }
@@ -116,7 +117,7 @@ impl OwnKey {
         let cannot_sign = |error| OwnKeyError::Signer(self.kid.clone(), error);
         let cannot_verify = |error| OwnKeyError::Key(self.kid.clone(), error);
         if algorithm.family() == Family::Hmac {
-            let signer = TokenSigner::from_secret(Secret::new(material), algorithm, kid());
+            let signer = TokenSigner::from_secret(Secret::new(material.as_slice()), algorithm, kid());
             let key = VerifyingKey::from_secret(kid(), material, &[algorithm]);
             return Ok((key.map_err(cannot_verify)?, signer.map_err(cannot_sign)?));
         }
@@ -150,7 +151,7 @@ mod tests {
     fn secret(kid: &str, first: u8, signs: bool) -> OwnKey {
         let mut material = SECRET.to_vec();
         material[0] = first;
-        OwnKey { kid: kid.to_owned(), material: Secret::new(material), signs }
+        OwnKey { kid: kid.to_owned(), material: Secret::new(Zeroizing::new(material)), signs }
     }
 
     #[test]
@@ -177,7 +178,7 @@ mod tests {
     fn a_pair_of_keys_signs_and_verifies() {
         for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
             let pem = TokenSigner::generate_pem(algorithm).unwrap();
-            let material = Secret::new(pem.expose().as_bytes().to_vec());
+            let material = Secret::new(Zeroizing::new(pem.expose().as_bytes().to_vec()));
             let keys = OwnKeys::new("acme", algorithm);
             keys.replace(&[OwnKey { kid: "k".to_owned(), material, signs: true }]).unwrap();
             let token =
@@ -257,7 +258,7 @@ mod tests {
     fn a_bad_key_leaves_those_in_force() {
         let keys = OwnKeys::new("acme", Algorithm::Hs256);
         keys.replace(&[secret("a", 1, true)]).unwrap();
-        let short = OwnKey { kid: "s".to_owned(), material: Secret::new(vec![7; 31]), signs: true };
+        let short = OwnKey { kid: "s".to_owned(), material: Secret::new(Zeroizing::new(vec![7; 31])), signs: true };
         assert!(keys.replace(&[short]).is_err());
         assert!(keys.replace(&[secret("a", 1, true), secret("a", 2, false)]).is_err());
         assert_eq!(keys.signer().unwrap().kid(), Some("a"));
