@@ -2,6 +2,7 @@
 //!
 //! Reads no request and writes no answer.
 
+mod accounts;
 mod budget;
 mod challenge;
 mod cost;
@@ -10,11 +11,18 @@ mod keeper;
 mod keys;
 mod master_key;
 mod password;
+mod passwords;
 mod phc;
+mod random;
 mod refresh_token;
+mod second_factor;
+mod sessions;
 mod throttle;
 mod totp;
 
+pub use accounts::{
+    AccountSettings, Accounts, Answer, Attempt, Challenge, Guards, SecondFactorRule, SignInError,
+};
 pub use challenge::{ChallengeKey, Challenges, Occasion};
 pub use cost::{CostError, PasswordCost};
 pub use hasher::{HashError, HashSettings, Hasher, hash_password};
@@ -22,6 +30,12 @@ pub use keeper::{Keeper, Known};
 pub use keys::{Keyring, KeyringError, new_key};
 pub use master_key::{KeyName, MasterKey, MasterKeyError, OpenError, Purpose, SealError};
 pub use password::{PasswordPolicy, WeakPassword};
+pub use passwords::{PasswordError, RegisterError};
 pub use refresh_token::RefreshToken;
+pub use second_factor::{Demand, EnrolError, Enrolment};
+pub use sessions::{Granted, Opening, SessionError};
 pub use throttle::{Limited, Lockout, Throttle, ThrottleSettings, Ticket};
 pub use totp::{RECOVERY_CODES, RecoveryCode, SEED, Totp};
+
+#[cfg(test)]
+mod tests;
