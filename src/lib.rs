@@ -28,6 +28,7 @@ pub mod gateway;
 pub mod upstream;
 
 pub mod admin;
+pub mod login;
 pub mod proxy;
 
 pub mod server;

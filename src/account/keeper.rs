@@ -42,6 +42,8 @@ pub struct Keeper {
     asks: mpsc::Receiver<UserAsk>,
     seen: Option<i64>,
     next_turn: Option<Timestamp>,
+    /// How many families had their keys put in force; a reload may have named more.
+    served: usize,
     is_failing: bool,
 }
 
@@ -72,6 +74,7 @@ impl Keeper {
             asks,
             seen: None,
             next_turn: None,
+            served: 0,
             is_failing: false,
         }
     }
@@ -124,7 +127,7 @@ impl Keeper {
             Touched::Some { apps: _, users, sessions, tokens, keys } => {
                 self.note_ended(&sessions, &tokens, now).await?;
                 self.forget(&users).await;
-                if keys || is_turn {
+                if keys || is_turn || self.families().len() != self.served {
                     self.refresh_keys(now).await?;
                 }
             }
@@ -164,9 +167,14 @@ impl Keeper {
 
     /// Puts the keys of the store in force for every family that is named now.
     pub async fn refresh_keys(&mut self, now: Timestamp) -> Result<(), KeyringError> {
-        let families = self.known.families.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let families = self.families();
         self.next_turn = self.keyring.refresh(&families, now).await?;
+        self.served = families.len();
         Ok(())
+    }
+
+    fn families(&self) -> Vec<Arc<OwnKeys>> {
+        self.known.families.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn answer(&self, ask: UserAsk) {

@@ -19,6 +19,7 @@ mod second_factor;
 mod sessions;
 mod throttle;
 mod totp;
+mod users;
 
 pub use accounts::{
     AccountSettings, Accounts, Answer, Attempt, Challenge, Guards, SecondFactorRule, SignInError,

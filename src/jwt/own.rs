@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use serde_json::Value;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -29,6 +30,7 @@ pub struct OwnKeys {
 struct InForce {
     verifying: Option<KeySet>,
     signer: Option<Arc<TokenSigner>>,
+    public: Vec<Value>,
 }
 
 impl OwnKeys {
@@ -50,22 +52,28 @@ impl OwnKeys {
     /// Puts these keys in force, in place of all others.
     pub fn replace(&self, keys: &[OwnKey]) -> Result<(), OwnKeyError> {
         let mut verifying = Vec::with_capacity(keys.len());
-        let mut signer = None;
+        let (mut signer, mut public) = (None, Vec::new());
         for key in keys {
             let (read, sign) = key.parse(self.algorithm)?;
             verifying.push(read);
+            public.extend(sign.public_jwk());
             if key.signs {
                 signer = Some(Arc::new(sign));
             }
         }
         let verifying = if verifying.is_empty() { None } else { Some(KeySet::of(verifying)?) };
-        self.in_force.store(Arc::new(InForce { verifying, signer }));
+        self.in_force.store(Arc::new(InForce { verifying, signer, public }));
         Ok(())
     }
 
     /// The key that signs now.
     pub fn signer(&self) -> Option<Arc<TokenSigner>> {
         self.in_force.load().signer.clone()
+    }
+
+    /// The public keys of the family; none of a shared secret, which is not public.
+    pub fn public_jwks(&self) -> Vec<Value> {
+        self.in_force.load().public.clone()
     }
 
     pub(super) fn find(
@@ -117,7 +125,8 @@ impl OwnKey {
         let cannot_sign = |error| OwnKeyError::Signer(self.kid.clone(), error);
         let cannot_verify = |error| OwnKeyError::Key(self.kid.clone(), error);
         if algorithm.family() == Family::Hmac {
-            let signer = TokenSigner::from_secret(Secret::new(material.as_slice()), algorithm, kid());
+            let signer =
+                TokenSigner::from_secret(Secret::new(material.as_slice()), algorithm, kid());
             let key = VerifyingKey::from_secret(kid(), material, &[algorithm]);
             return Ok((key.map_err(cannot_verify)?, signer.map_err(cannot_sign)?));
         }
@@ -138,7 +147,7 @@ mod tests {
 
     use std::time::Duration;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::super::claims::Audience;
     use super::super::ended::Ended;
@@ -258,7 +267,11 @@ mod tests {
     fn a_bad_key_leaves_those_in_force() {
         let keys = OwnKeys::new("acme", Algorithm::Hs256);
         keys.replace(&[secret("a", 1, true)]).unwrap();
-        let short = OwnKey { kid: "s".to_owned(), material: Secret::new(Zeroizing::new(vec![7; 31])), signs: true };
+        let short = OwnKey {
+            kid: "s".to_owned(),
+            material: Secret::new(Zeroizing::new(vec![7; 31])),
+            signs: true,
+        };
         assert!(keys.replace(&[short]).is_err());
         assert!(keys.replace(&[secret("a", 1, true), secret("a", 2, false)]).is_err());
         assert_eq!(keys.signer().unwrap().kid(), Some("a"));

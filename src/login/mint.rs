@@ -74,7 +74,9 @@ impl<'g> Grant<'g> {
     fn claims_scope(&self) -> Result<Scope<'g>, Failed> {
         let mut key = [0; SESSION_KEY_BYTES];
         let mut id = [0; 16];
-        rand::fill(&mut key).and_then(|()| rand::fill(&mut id)).map_err(|_| Failure::Unavailable)?;
+        rand::fill(&mut key)
+            .and_then(|()| rand::fill(&mut id))
+            .map_err(|_| Failure::Unavailable)?;
         let scope = self
             .scope()
             .with(Name::TokenId, uuid(id))

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::account::{Challenge, EnrolError, PasswordError, RegisterError, SessionError, SignInError};
+use crate::account::{
+    Challenge, EnrolError, PasswordError, RegisterError, SessionError, SignInError,
+};
 use crate::dialect::Failure;
 use crate::dialect::Name;
 use crate::dialect::ReadError;

@@ -11,9 +11,11 @@ pub(super) fn tell(asked: &Asked, failure: Option<Failure>, metrics: &Metrics) {
     let call = asked.door.kind.name();
     let outcome = failure.map_or("success", Failure::name);
     metrics.logins.with_label_values(&[service, call, outcome]).inc();
-    let login = asked.fields.login.as_ref().map(|login| {
-        Digest::of(login.to_ascii_lowercase().as_bytes()).short()
-    });
+    let login = asked
+        .fields
+        .login
+        .as_ref()
+        .map(|login| Digest::of(login.to_ascii_lowercase().as_bytes()).short());
     tracing::info!(
         target: "portcullis::audit",
         service,
