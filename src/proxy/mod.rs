@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 
 pub use answer::Answer;
 use answer::Record;
+use headers::Way;
 
 use crate::clock::Clock;
 use crate::gateway::Asking;
@@ -85,7 +86,7 @@ impl Proxy {
                 // The guard must not be kept while an upstream takes its time.
                 drop(gateway);
                 if is_logged {
-                    record.describe(self, &parts, &trail, client_of(peer, pass.client()));
+                    record.describe(self, &parts, &trail, client_of(peer, trail.client));
                 }
                 prepare(&mut parts, peer, &pass);
                 self.forward(pass, parts, body, (record, decided)).await
@@ -94,7 +95,7 @@ impl Proxy {
                 let route = gateway.metrics_of(trail.route.as_ref());
                 route.denied(denial.reason().code(), decided.duration_since(arrived));
                 if is_logged {
-                    record.describe(self, &parts, &trail, client_of(peer, None));
+                    record.describe(self, &parts, &trail, client_of(peer, trail.client));
                 }
                 record.deny(&denial);
                 Answer::own(denial.respond(record.id()), record)
@@ -139,7 +140,8 @@ impl Proxy {
 pub fn prepare(parts: &mut Parts, peer: &Peer, pass: &Pass) {
     // As it was judged: an upstream that compares this one must not see another spelling.
     let host = pass.host().or_else(|| parts.headers.get(header::HOST)).cloned();
-    headers::forward_request(&mut parts.headers, peer, host.as_ref());
+    let way = Way { peer, client: pass.client(), host: host.as_ref() };
+    headers::forward_request(&mut parts.headers, &way);
 }
 
 /// A client that hung up or sent nonsense is not our failure.

@@ -12,6 +12,7 @@ mod world;
 
 mod apps;
 mod cli;
+mod clients;
 mod credentials;
 mod drain;
 mod faults;

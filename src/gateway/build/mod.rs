@@ -47,6 +47,8 @@ impl Gateway {
         if findings.has_errors() {
             return None;
         }
+        // An address that nobody vouches for is removed like an identity that was made up.
+        let reserved = routes.identity_names.iter().chain(&compiled.addresses);
         let gateway = Self {
             bounds: Bounds {
                 target: settings.limits.target,
@@ -57,7 +59,7 @@ impl Gateway {
             routes: routes.table,
             checks: Checks(compiled.checks),
             fallback: routes.fallback,
-            reserved: Arc::new(IdentityNames::new(&routes.identity_names)),
+            reserved: Arc::new(IdentityNames::new(reserved)),
             stripping: Arc::new(Stripping { keys: compiled.keys, tokens: compiled.tokens }),
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
