@@ -8,6 +8,7 @@ mod address;
 mod app;
 mod changes;
 mod error;
+mod place;
 mod record;
 mod schema;
 
@@ -15,6 +16,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
@@ -22,14 +24,17 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use address::{AddressError, StoreAddress};
-pub use changes::{Changes, Touched};
+pub use changes::{Changes, Point, Touched};
 pub use error::StoreError;
+use place::Place;
 pub use record::{AppName, AppRecord, FoundSecret, NewApp, NewSecret, Scope, SecretRecord, Use};
 
 /// A handle to the store; cheap to clone, all clones share two connections.
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: SqlitePool,
+    /// Where its file is; nowhere for a store in memory.
+    place: Option<Arc<Place>>,
 }
 
 impl Store {
@@ -66,14 +71,21 @@ impl Store {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false);
-        let pool = match address.path() {
-            Some(path) => {
-                pool.max_connections(MAX_CONNECTIONS).connect_with(options.filename(path))
+        let place = address.path().map(|path| Arc::new(Place::new(path.to_owned())));
+        let pool = match place.clone() {
+            Some(place) => {
+                let options = options.filename(place.path());
+                // One that has another file open is closed; a new one opens what stands there now.
+                pool.before_acquire(move |_, connection| {
+                    Box::pin(std::future::ready(Ok(place.has_open(connection.age))))
+                })
+                .max_connections(MAX_CONNECTIONS)
+                .connect_with(options)
             }
             // Each connection to a store in memory would be a store of its own.
             None => pool.max_connections(1).connect_with(options.in_memory(true)),
         };
-        let store = Self { pool: pool.await? };
+        let store = Self { pool: pool.await?, place };
         schema::migrate(&store.pool).await?;
         Ok(store)
     }
