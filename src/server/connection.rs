@@ -99,6 +99,8 @@ async fn answer(
     activity: &Arc<Activity>,
     request: Request<Incoming>,
 ) -> Result<Response<Ending>, std::convert::Infallible> {
+    #[cfg(test)]
+    super::tests::panic_if_asked(&request);
     let arrived = activity.begin_request(!request.body().is_end_stream());
     let response = worker.proxy.serve(request, peer, arrived).await;
     Ok(response.map(|answer| Ending { answer, activity: Arc::clone(activity) }))

@@ -7,6 +7,8 @@
 mod connection;
 mod control;
 mod listen;
+#[cfg(test)]
+mod tests;
 mod trial;
 mod worker;
 
