@@ -85,7 +85,7 @@ pub(super) fn compile(
         );
     }
     let Ground { secrets, compiled, .. } = ground;
-    loaded.named_files = secrets.into_named_files();
+    loaded.named_files.extend(secrets.into_named_files());
     (compiled.checks.len() == declared).then_some(compiled)
 }
 
