@@ -25,6 +25,8 @@ pub struct Kept {
     pub(super) fetcher: Arc<Fetcher>,
     /// Differs between processes, so that replicas do not fetch in step.
     pub(super) seed: u64,
+    /// Whether the key sets on disk are ours to write.
+    pub(super) writes_key_sets: bool,
     tables: Mutex<Tables>,
 }
 
@@ -39,7 +41,14 @@ impl Kept {
     /// Nothing to take over yet.
     pub fn new(clock: Clock, metrics: Metrics, stored: Option<Arc<StoredKeys>>, seed: u64) -> Self {
         let fetcher = Arc::new(Fetcher::new(FETCH_DEADLINE, LARGEST_KEY_SET));
-        Self { clock, metrics, stored, fetcher, seed, tables: Mutex::default() }
+        let (writes_key_sets, tables) = (true, Mutex::default());
+        Self { clock, metrics, stored, fetcher, seed, writes_key_sets, tables }
+    }
+
+    /// For a gateway that is only asked: key sets on disk are read, and are another's to write.
+    #[must_use]
+    pub fn reading_only(self) -> Self {
+        Self { writes_key_sets: false, ..self }
     }
 
     /// The number under which workers keep connections to this address.

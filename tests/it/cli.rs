@@ -22,12 +22,12 @@ use crate::world::process::Process;
 use crate::world::process::run;
 
 /// A token that is good by the system's clock.
-fn token() -> String {
+pub fn token() -> String {
     let now = Clock::system().now().seconds();
     P256.token("ES256", &claims_with(&json!({"exp": now + 600})))
 }
 
-fn folder_with(setup: &Setup) -> TempDir {
+pub fn folder_with(setup: &Setup) -> TempDir {
     let folder = TempDir::new().unwrap();
     setup.write(&folder);
     folder
@@ -197,7 +197,7 @@ fn serve(folder: &TempDir) -> (Process, SocketAddr) {
     (process, address)
 }
 
-fn asked(address: SocketAddr, ask: &Ask) -> u16 {
+pub fn asked(address: SocketAddr, ask: &Ask) -> u16 {
     let mut client = Client::connect(address);
     client.send(&ask.bytes());
     client.answer(ask.method()).unwrap().status()

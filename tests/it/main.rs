@@ -11,6 +11,7 @@
 mod world;
 
 mod apps;
+mod binary;
 mod cli;
 mod clients;
 mod credentials;

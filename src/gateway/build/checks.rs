@@ -288,6 +288,7 @@ impl Ground<'_> {
         let mut settings = RemoteSettings::new(label, source, algorithms.to_vec());
         settings.max_stale = entry.max_stale;
         settings.seed = self.kept.seed;
+        settings.writes_file = self.kept.writes_key_sets;
         settings.file = self.settings.cache.key_sets.as_ref().map(|folder| {
             let name = crate::id::Digest::of(format!("{:?}", settings.source).as_bytes());
             folder.join(format!("{}.json", name.short()))
