@@ -28,6 +28,7 @@ use crate::gateway::Pass;
 use crate::gateway::Trail;
 use crate::inquiry::Peer;
 use crate::jwt::Recent;
+use crate::message;
 use crate::message::RequestIds;
 use crate::telemetry::AccessLog;
 use crate::upstream::RequestBody;
@@ -89,6 +90,10 @@ impl Proxy {
                     record.describe(self, &parts, &trail, client_of(peer, trail.client));
                 }
                 prepare(&mut parts, peer, &pass);
+                // In place of the client's own: the upstream's log is to name the line of ours.
+                if let Some(id) = record.id().header() {
+                    parts.headers.insert(message::REQUEST_ID, id);
+                }
                 self.forward(pass, parts, body, (record, decided)).await
             }
             Decision::Deny(denial) => {

@@ -85,6 +85,55 @@ fn good(target: &str) -> Ask {
 }
 
 #[test]
+fn one_id_names_a_request_in_its_answer_its_line_and_upstream() {
+    let upstream = Upstream::scripted(|_, head| {
+        vec![Step::Body, if head.contains(" /api/bad ") { Step::Close } else { Step::Echo }]
+    });
+    let mut setup = Setup::before(upstream);
+    setup.access_log = "{ enabled: true }".into();
+    let mut served = Served::new(&folder_with(&setup));
+    let mut seen = Vec::new();
+    for ask in [good("/api/1"), good("/api/2"), good("/api/3").field("X-Request-Id", "mine")] {
+        let mark = setup.upstream.mark();
+        let answer = served.ask(&ask);
+        assert_eq!(answer.status(), 200);
+        let sent = setup.upstream.since(&mark).unwrap().remove(0);
+        let line: Value = serde_json::from_str(&served.process.line(sent.target())).unwrap();
+        assert_eq!(line["request_id"], sent.fields.one("x-request-id"));
+        seen.push(line["request_id"].to_string());
+    }
+    for (ask, status) in [
+        (Ask::get("/api/4"), 401),
+        (Ask::get("/api/5").field("X-Request-Id", "mine").keyed().bearing("x"), 401),
+        (good("/api/admin/6"), 403),
+        (good("/none/7"), 404),
+        (good("/api//8"), 400),
+        (
+            good("/api/bad")
+                .field("Content-Length", 1)
+                .body("9")
+                .with_line("POST /api/bad HTTP/1.1"),
+            502,
+        ),
+    ] {
+        let answer = served.ask(&ask);
+        assert_eq!(answer.status(), status);
+        let document: Value = serde_json::from_slice(&answer.body).unwrap();
+        let id = document["request_id"].as_str().unwrap();
+        assert_eq!(answer.fields.one("x-request-id"), id);
+        let line: Value = serde_json::from_str(&served.process.line(id)).unwrap();
+        assert_eq!(line["request_id"], id);
+        assert_eq!(line["reason"], document["reason"]);
+        seen.push(id.to_owned());
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 9, "each has its own: {seen:?}");
+    served.process.signal("TERM");
+    served.ends();
+}
+
+#[test]
 fn a_line_tells_the_client_that_a_good_key_vouched_for() {
     let mut setup = crate::clients::setup();
     setup.access_log = "{ enabled: true }".into();
