@@ -29,4 +29,5 @@ mod recorder;
 mod refusals;
 mod reload;
 mod routes;
+mod secured;
 mod tokens;
