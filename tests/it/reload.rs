@@ -121,7 +121,7 @@ fn reloads_under_load_lose_no_request() {
             scope.spawn(move || load(world, over, kept))
         });
         let (mut from, mut to) = ("* /api/admin/**", "* /api/other/**");
-        for _ in 0..30 {
+        for _ in 0..40 {
             world.reload_with(from, to).unwrap();
             std::mem::swap(&mut from, &mut to);
         }
@@ -140,7 +140,9 @@ fn load(world: &World, over: &AtomicBool, keep_alive: bool) -> u32 {
             client = world.connect();
         }
         client.send(&Ask::get("/api/x").signed().bytes());
-        assert_eq!(client.answer("GET").unwrap().status(), 200);
+        let answer = client.answer("GET").unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.fields.lacks("connection"), "a reload ends no connection: {answer:?}");
         served += 1;
     }
     served
