@@ -310,6 +310,60 @@ fn a_store_that_holds_rubbish_gives_no_answer() {
 }
 
 #[test]
+fn rubbish_written_over_a_store_opens_nothing() {
+    let (folder, stranger) = (TempDir::new().unwrap(), strange());
+    created(&folder, "shop");
+    let world = still_gateway(&folder);
+    let path = folder.path().join("apps.db");
+    let good = std::fs::read(&path).unwrap();
+    std::fs::write(&path, vec![b'x'; good.len()]).unwrap();
+    for _ in 0..20 {
+        // What was read before may still be known; nothing that was not there is.
+        assert!([401, 503].contains(&status(&world, &stranger)));
+        assert_eq!(status(&world, APP_KEY), 200);
+        world.advance(7);
+    }
+}
+
+/// Moves a store into the place of another while somebody holds it for himself alone.
+fn hold(store: &TempDir, place: &TempDir) -> impl FnOnce() {
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::sqlite::SqliteLockingMode;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = SqliteConnectOptions::new()
+        .filename(store.path().join("apps.db"))
+        .locking_mode(SqliteLockingMode::Exclusive);
+    let held = runtime.block_on(async {
+        let mut held = sqlx::ConnectOptions::connect(&options).await.unwrap();
+        sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut held).await.unwrap();
+        held
+    });
+    move_store(place, &TempDir::new().unwrap());
+    move_store(store, place);
+    move || runtime.block_on(sqlx::Connection::close(held)).unwrap()
+}
+
+#[test]
+fn a_store_that_somebody_holds_alone_gives_no_answer_until_it_is_let_go() {
+    let (folder, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (stranger, (_, key)) = (strange(), created(&folder, "shop"));
+    std::fs::copy(folder.path().join("apps.db"), elsewhere.path().join("apps.db")).unwrap();
+    let world = still_gateway(&folder);
+    becomes(&world, &key, 200, DEADLINE);
+    let let_go = hold(&elsewhere, &folder);
+    let mark = world.upstream.mark();
+    // Each of these waits as long as a request waits for the store.
+    assert_eq!(status(&world, &stranger), 503);
+    world.advance(31);
+    becomes(&world, &key, 503, DEADLINE);
+    assert_eq!(world.upstream.since(&mark).unwrap(), []);
+    assert_eq!(status(&world, APP_KEY), 200);
+    let_go();
+    becomes(&world, &key, 200, DEADLINE);
+    becomes(&world, &stranger, 401, DEADLINE);
+}
+
+#[test]
 fn a_store_that_somebody_else_is_writing_answers_on() {
     let folder = TempDir::new().unwrap();
     let (stranger, (_, key)) = (strange(), created(&folder, "shop"));
