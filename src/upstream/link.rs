@@ -180,8 +180,15 @@ impl Link {
 
     /// Whether the upstream still keeps an unused connection open and silent. Bytes that nobody asked
     /// for would be taken for the answer to the next request.
-    pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
-        self.read.is_empty() && self.poll_read(cx).is_pending()
+    ///
+    /// Not by polling: a task that did much since it was woken is told to wait, whatever has come.
+    pub(super) fn is_open(&mut self) -> bool {
+        self.read.reserve(READ_AT_ONCE);
+        self.read.is_empty()
+            && matches!(
+                self.stream.try_read_buf(&mut self.read),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock
+            )
     }
 
     /// Whether nobody used the connection for longer than its destination allows.

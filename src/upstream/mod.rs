@@ -91,7 +91,7 @@ impl Upstreams {
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
         let parts = pass.seal(parts);
         let mut sending = Sending::new(&parts, body);
-        let mut reused = self.pools.checkout(&destination, now).await;
+        let mut reused = self.pools.checkout(&destination, now);
         loop {
             let is_reused = reused.is_some();
             let mut link = match reused.take() {
