@@ -14,6 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::Request;
 use http::Response;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -100,8 +101,9 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Ending>, std::convert::Infallible> {
     let arrived = activity.begin_request(!request.body().is_end_stream());
+    let knows_no_chunks = request.version() == Version::HTTP_10;
     let response = worker.proxy.serve(request, peer, arrived).await;
-    Ok(response.map(|answer| Ending { answer, activity: Arc::clone(activity) }))
+    Ok(response.map(|answer| Ending { answer, activity: Arc::clone(activity), knows_no_chunks }))
 }
 
 /// An answer that tells [`Activity`] when it is over: until then the connection is busy, however
@@ -110,6 +112,7 @@ async fn answer(
 struct Ending {
     answer: Answer,
     activity: Arc<Activity>,
+    knows_no_chunks: bool,
 }
 
 impl Body for Ending {
@@ -120,7 +123,11 @@ impl Body for Ending {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
-        Pin::new(&mut self.answer).poll_frame(cx)
+        let piece = Pin::new(&mut self.answer).poll_frame(cx);
+        if self.knows_no_chunks && matches!(piece, Poll::Ready(Some(Err(_)))) {
+            self.activity.is_torn.store(true, Ordering::Relaxed);
+        }
+        piece
     }
 
     fn is_end_stream(&self) -> bool {
@@ -147,6 +154,8 @@ struct Activity {
     since_nanos: AtomicU64,
     /// Whether the last request had a body, of which a part may be unread when the connection closes.
     had_body: AtomicBool,
+    /// Whether an answer broke off where only the end of the connection tells its end.
+    is_torn: AtomicBool,
 }
 
 impl Activity {
@@ -156,6 +165,7 @@ impl Activity {
             phase: AtomicU8::new(HEAD),
             since_nanos: AtomicU64::new(0),
             had_body: AtomicBool::new(false),
+            is_torn: AtomicBool::new(false),
         }
     }
 
@@ -235,6 +245,17 @@ impl Watched {
         }
         self.lingering = Lingering::Reading(0);
         Poll::Ready(Ok(()))
+    }
+}
+
+/// RFC 9112 §8: a client of HTTP/1.0 would take the end of the connection for the end of an answer that
+/// broke off; a reset it cannot take for one.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.activity.is_torn.load(Ordering::Relaxed) {
+            // A socket that refuses has been closed already.
+            let _ = self.inner.inner().set_zero_linger();
+        }
     }
 }
 
