@@ -13,6 +13,7 @@ mod world;
 mod apps;
 mod cli;
 mod credentials;
+mod desync;
 mod drain;
 mod faults;
 mod forwarding;
