@@ -16,6 +16,7 @@ mod credentials;
 mod desync;
 mod drain;
 mod faults;
+mod formulas;
 mod forwarding;
 mod framing;
 mod hosts;
