@@ -33,7 +33,7 @@ use crate::upstream::AnswerFault;
 pub(super) struct Patience {
     /// For a whole head, from its first byte; for the first one, from the connection's opening.
     pub(super) head: Duration,
-    /// For the next head to begin.
+    /// For the next head to begin, and for the client to take more of its answer.
     pub(super) idle: Duration,
 }
 
@@ -77,7 +77,10 @@ pub(super) async fn serve(
         }
         while alarm.as_mut().poll(cx).is_ready() {
             match activity.due(patience) {
-                Some(due) if due <= Instant::now() => return Poll::Ready(Ok(())),
+                Some(due) if due <= Instant::now() => {
+                    activity.give_up();
+                    return Poll::Ready(Ok(()));
+                }
                 Some(due) => alarm.as_mut().reset(due.into()),
                 None => alarm.as_mut().reset((Instant::now() + patience.head).into()),
             }
@@ -156,6 +159,8 @@ struct Activity {
     had_body: AtomicBool,
     /// Whether an answer broke off where only the end of the connection tells its end.
     is_torn: AtomicBool,
+    /// Since when the client takes nothing of what is to be written; zero while it does.
+    stalled_nanos: AtomicU64,
 }
 
 impl Activity {
@@ -166,6 +171,7 @@ impl Activity {
             since_nanos: AtomicU64::new(0),
             had_body: AtomicBool::new(false),
             is_torn: AtomicBool::new(false),
+            stalled_nanos: AtomicU64::new(0),
         }
     }
 
@@ -188,22 +194,46 @@ impl Activity {
     }
 
     fn enter(&self, phase: u8) {
-        let nanos = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.since_nanos.store(nanos, Ordering::Relaxed);
+        self.since_nanos.store(self.nanos(), Ordering::Relaxed);
         self.phase.store(phase, Ordering::Relaxed);
+    }
+
+    /// Notes whether the client took something.
+    fn wrote<T>(&self, outcome: Poll<T>) -> Poll<T> {
+        let is_stalled = self.stalled_nanos.load(Ordering::Relaxed) > 0;
+        if is_stalled != outcome.is_pending() {
+            let since = if is_stalled { 0 } else { self.nanos() };
+            self.stalled_nanos.store(since, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// An answer that nobody takes is not left to the kernel to keep.
+    fn give_up(&self) {
+        if self.phase.load(Ordering::Relaxed) == BUSY {
+            self.is_torn.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn since(&self) -> Instant {
         self.opened + Duration::from_nanos(self.since_nanos.load(Ordering::Relaxed))
     }
 
-    /// When the present phase must be over; a request under way has deadlines of its own.
+    /// When the present phase must be over; a request under way has deadlines of its own, but for a
+    /// client that does not read: it would hold an upstream's connection as long as it likes.
     fn due(&self, patience: Patience) -> Option<Instant> {
         match self.phase.load(Ordering::Relaxed) {
             HEAD => Some(self.since() + patience.head),
             IDLE => Some(self.since() + patience.idle),
             LINGER => Some(self.since() + LINGER_FOR),
-            _ => None,
+            _ => match self.stalled_nanos.load(Ordering::Relaxed) {
+                0 => None,
+                since => Some(self.opened + Duration::from_nanos(since) + patience.idle),
+            },
         }
     }
 }
@@ -279,7 +309,8 @@ impl Write for Watched {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.activity.wrote(outcome)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -311,9 +342,11 @@ impl Write for Watched {
         let mut copy = [0; COPIED];
         if let Some(length) = gather(bufs, &mut copy) {
             let copied = copy.get(..length).unwrap_or_default();
-            return Pin::new(&mut self.inner).poll_write(cx, copied);
+            let outcome = Pin::new(&mut self.inner).poll_write(cx, copied);
+            return self.activity.wrote(outcome);
         }
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.activity.wrote(outcome)
     }
 }
 

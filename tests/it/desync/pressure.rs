@@ -1,5 +1,7 @@
 //! Ends that do not read: the other end waits, memory does not fill, and nobody else notices.
 
+use std::io;
+use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -13,6 +15,7 @@ use crate::world::Ask;
 use crate::world::DEADLINE;
 use crate::world::Gate;
 use crate::world::Setup;
+use crate::world::Step;
 use crate::world::Upstream;
 
 #[test]
@@ -63,9 +66,57 @@ fn firehose() -> (String, mpsc::Receiver<usize>, mpsc::Receiver<bool>) {
         }
         let _ = stuck.send(sent);
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let _ = over.send(matches!(stream.read(&mut head), Ok(0) | Err(_)));
+        let _ = over.send(is_end(&stream.read(&mut head)));
     });
     (url, stuck_at, ended)
+}
+
+fn is_end(read: &io::Result<usize>) -> bool {
+    match read {
+        Ok(count) => *count == 0,
+        Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_is_given_up_and_frees_its_upstream() {
+    let (url, stuck_at, ended) = firehose();
+    let setup = Setup::new();
+    let live = setup.upstream.url();
+    let world = setup.extra("workers: 1\ntimeouts: { header: 300ms, idle: 1s }").start();
+    world.reload_with(&live, &url).unwrap();
+    let mut client = world.connect();
+    client.send(&Ask::get("/api/x").signed().bytes());
+    stuck_at.recv_timeout(DEADLINE * 3).unwrap();
+    assert!(ended.recv_timeout(DEADLINE).unwrap(), "the upstream is held by a client that is deaf");
+    world.reload_with(&url, &live).unwrap();
+    assert_eq!(world.answer(&Ask::get("/api/y").signed()).status(), 200);
+}
+
+#[test]
+fn an_answer_that_pauses_is_not_the_fault_of_its_client() {
+    let gate = Gate::default();
+    let text = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst";
+    let upstream = Upstream::scripted({
+        let gate = gate.clone();
+        move |_, _| {
+            vec![Step::Body, Step::text(text), Step::Wait(gate.clone()), Step::text("later")]
+        }
+    });
+    let world =
+        Setup::before(upstream).extra("workers: 1\ntimeouts: { header: 300ms, idle: 1s }").start();
+    let mut client = world.connect();
+    client.send(&Ask::get("/api/x").signed().bytes());
+    client.until(b"first").unwrap();
+    // Two others that stay idle for as long as may be, one after the other, measure the pause.
+    for _ in 0..2 {
+        let mut idle = world.connect();
+        idle.send(&Ask::get("/nowhere").signed().bytes());
+        assert_eq!(idle.answer("GET").unwrap().status(), 404);
+        idle.end().unwrap();
+    }
+    gate.open();
+    assert_eq!(client.answer("GET").unwrap().text(), "firstlater");
 }
 
 #[test]
