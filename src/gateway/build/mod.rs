@@ -58,7 +58,11 @@ impl Gateway {
             checks: Checks(compiled.checks),
             fallback: routes.fallback,
             reserved: Arc::new(IdentityNames::new(&routes.identity_names)),
-            stripping: Arc::new(Stripping { keys: compiled.keys, tokens: compiled.tokens }),
+            stripping: Arc::new(Stripping {
+                keys: compiled.keys,
+                tokens: compiled.tokens,
+                told_addresses: IdentityNames::new(&compiled.told_addresses),
+            }),
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
             access_log: AccessLogRules {
