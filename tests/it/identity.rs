@@ -203,7 +203,7 @@ const CLAIMED: [(&str, &str); 10] = [
     ("X-Forwarded-For", "6.6.6.6"),
     ("X-Forwarded-Host", "evil.test"),
     ("X-Forwarded-Proto", "https"),
-    ("X-Forwarded-Port", "666"),
+    ("X-Forwarded-Port", "6:6:6"),
     ("X-Forwarded-Prefix", "/evil"),
     ("X-Forwarded-Server", "evil.test"),
     ("Forwarded", "for=6.6.6.6;host=evil.test;proto=https"),
