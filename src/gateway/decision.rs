@@ -85,9 +85,6 @@ impl Pass {
             parts.headers.insert(header::HOST, host);
         }
         self.stripping.apply(&mut parts.headers);
-        if self.client.is_none() {
-            self.stripping.apply_to_unverified(&mut parts.headers);
-        }
         // Ours come last: nothing the client wrote can remove or double them.
         self.reserved.strip(&mut parts.headers);
         for (name, value) in self.identity {

@@ -2,19 +2,16 @@
 
 use http::HeaderMap;
 
-use super::identity::IdentityNames;
 use crate::credentials::KeyLocation;
 use crate::credentials::Locations;
 
 /// Every place from which a credential is removed before forwarding.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stripping {
     /// Application keys, unless `keep` is written.
     pub keys: Vec<KeyLocation>,
     /// Tokens where `keep: false` is written, and those in a query.
     pub tokens: Vec<Locations>,
-    /// Headers in which a verified application tells its own client's address.
-    pub told_addresses: IdentityNames,
 }
 
 impl Stripping {
@@ -26,11 +23,6 @@ impl Stripping {
         for locations in &self.tokens {
             locations.strip(headers);
         }
-    }
-
-    /// Removes what only a verified application may tell.
-    pub fn apply_to_unverified(&self, headers: &mut HeaderMap) {
-        self.told_addresses.strip(headers);
     }
 
     /// The query without them; `None` when it has none.

@@ -118,7 +118,6 @@ impl TrailerRules {
             trailers.remove(name);
         }
         self.stripping.apply(trailers);
-        self.stripping.apply_to_unverified(trailers);
         self.reserved.strip(trailers);
     }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use http::HeaderName;
-
 use crate::config::AppKeySettings;
 use crate::config::At;
 use crate::config::AudienceSettings;
@@ -40,7 +38,6 @@ pub(super) struct Compiled {
     pub(super) checks: Vec<Check>,
     pub(super) keys: Vec<KeyLocation>,
     pub(super) tokens: Vec<Locations>,
-    pub(super) told_addresses: Vec<HeaderName>,
     pub(super) remotes: Vec<Arc<RemoteKeys>>,
 }
 
@@ -131,7 +128,6 @@ impl Ground<'_> {
         if !app.keep {
             self.compiled.keys.push(location.clone());
         }
-        self.compiled.told_addresses.extend(app.client_address.clone());
         let keys = Arc::clone(&self.apps);
         Some(Gate::App(AppGate { location, keys, client_address: app.client_address.clone() }))
     }

@@ -58,11 +58,7 @@ impl Gateway {
             checks: Checks(compiled.checks),
             fallback: routes.fallback,
             reserved: Arc::new(IdentityNames::new(&routes.identity_names)),
-            stripping: Arc::new(Stripping {
-                keys: compiled.keys,
-                tokens: compiled.tokens,
-                told_addresses: IdentityNames::new(&compiled.told_addresses),
-            }),
+            stripping: Arc::new(Stripping { keys: compiled.keys, tokens: compiled.tokens }),
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
             access_log: AccessLogRules {
