@@ -71,6 +71,11 @@ impl Pass {
         &self.reserved
     }
 
+    /// Where credentials are taken out.
+    pub const fn stripping(&self) -> &Arc<Stripping> {
+        &self.stripping
+    }
+
     /// Turns the head of the client's request into the one that was judged: canonical target and
     /// host, credentials out, forged identity out, ours in.
     pub fn seal(self, mut parts: Parts) -> Parts {

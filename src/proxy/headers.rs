@@ -63,6 +63,21 @@ pub(super) fn forward_request(headers: &mut HeaderMap, way: &Way<'_>) {
     }
 }
 
+/// Takes out of an answer's trailers what may stand in a head only.
+pub(super) fn forward_trailers(trailers: &mut HeaderMap) {
+    let of_head: Vec<HeaderName> =
+        trailers.keys().filter(|name| is_of_head(name)).cloned().collect();
+    for name in of_head {
+        trailers.remove(name);
+    }
+}
+
+/// Whether a field may stand in a head only (RFC 9110 §6.5.1): it frames or routes the message, proves
+/// who calls, or tells the way here.
+pub(super) fn is_of_head(name: &HeaderName) -> bool {
+    is_hop_by_hop(name) || HEAD_ONLY.contains(name) || is_way(name) || is_rewriting(name)
+}
+
 /// Takes out of an answer what concerns one connection only.
 pub(super) fn forward_response(headers: &mut HeaderMap) {
     drop_hop_by_hop(headers);
@@ -152,6 +167,18 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("http2-settings"),
+];
+
+/// Beside those of one connection and those that tell the way.
+const HEAD_ONLY: [HeaderName; 8] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::TRAILER,
+    header::AUTHORIZATION,
+    header::COOKIE,
 ];
 
 /// Fields with which frameworks let a request pass for one of another path or method than was

@@ -32,6 +32,7 @@ use crate::message;
 use crate::message::RequestIds;
 use crate::telemetry::AccessLog;
 use crate::upstream::RequestBody;
+use crate::upstream::TrailerRules;
 use crate::upstream::UpstreamError;
 use crate::upstream::Upstreams;
 
@@ -82,7 +83,11 @@ impl Proxy {
                     body,
                     pass.route().body_limit,
                     gateway.body_timeout(),
-                    pass.reserved(),
+                    TrailerRules {
+                        reserved: Arc::clone(pass.reserved()),
+                        stripping: Arc::clone(pass.stripping()),
+                        is_of_head: headers::is_of_head,
+                    },
                 );
                 // The guard must not be kept while an upstream takes its time.
                 drop(gateway);
