@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use http::HeaderName;
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
@@ -51,6 +52,13 @@ impl RequestIds {
     }
 }
 
+impl RequestId {
+    /// The id as the value of a header.
+    pub fn header(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.to_string()).ok()
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}{:08x}", self.series, self.number)
@@ -68,6 +76,9 @@ pub fn problem(status: StatusCode, reason: &str, title: &str, id: &RequestId) ->
     });
     let mut response = with_type(status, "application/problem+json", document.to_string());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(id) = id.header() {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
     response
 }
 
@@ -87,6 +98,9 @@ pub fn with_type(
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
+
+/// The header that carries a request id, to the upstream and with answers of ours.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[cfg(test)]
 mod tests {

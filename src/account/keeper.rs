@@ -17,7 +17,7 @@ use crate::credentials::{KnownUsers, UserAsk};
 use crate::id::{SessionId, UserId};
 use crate::jwt::{Ended, OwnKeys};
 use crate::principal::{Facts, Permissions};
-use crate::store::{Store, StoreError, Touched, UserRecord, UserState};
+use crate::store::{Point, Store, StoreError, Touched, UserRecord, UserState};
 
 /// What the keeper keeps true.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Keeper {
     keyring: Arc<Keyring>,
     throttle: Arc<Throttle>,
     asks: mpsc::Receiver<UserAsk>,
-    seen: Option<i64>,
+    seen: Option<Point>,
     next_turn: Option<Timestamp>,
     /// How many families had their keys put in force; a reload may have named more.
     served: usize,

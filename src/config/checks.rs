@@ -146,7 +146,7 @@ impl AppKeySettings {
     fn resolve(check: &AppKeyCheck, place: Place, findings: &mut Findings) -> Option<Self> {
         let carrier = Carrier::resolve(check, place, findings);
         let client_address = match &check.client_address {
-            Some(name) => Some(header(name, findings)?),
+            Some(name) => Some(address_header(name, findings)?),
             None => None,
         };
         Some(Self { carrier: carrier?, client_address, keep: check.keep })
@@ -199,6 +199,17 @@ fn secret_header(name: &At<String>, findings: &mut Findings) -> Option<HeaderNam
     header(name, findings)
 }
 
+fn address_header(name: &At<String>, findings: &mut Findings) -> Option<HeaderName> {
+    let parsed = header(name, findings)?;
+    if OURS.contains(&parsed.as_str()) {
+        findings
+            .error(name.place, format!("`{}` is written by the gateway itself", name.value))
+            .help("`trusted_proxies` says whose is believed; name another header here");
+        return None;
+    }
+    Some(parsed)
+}
+
 pub(super) fn header(name: &At<String>, findings: &mut Findings) -> Option<HeaderName> {
     let Ok(parsed) = HeaderName::try_from(name.value.as_str()) else {
         findings.error(name.place, format!("`{}` is not the name of a header", name.value));
@@ -213,6 +224,8 @@ pub(super) fn header(name: &At<String>, findings: &mut Findings) -> Option<Heade
     Some(parsed)
 }
 
+/// Headers by which the upstream learns how a request came.
+const OURS: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 /// Headers that every hop reads or rewrites.
 const FRAMING: [&str; 11] = [
     "connection",
@@ -309,6 +322,10 @@ mod tests {
         assert_refused(
             "header: A, client_address: Connection",
             "4:56 `Connection` cannot carry a credential",
+        );
+        assert_refused(
+            "header: A, client_address: x-forwarded-FOR",
+            "4:56 `x-forwarded-FOR` is written by the gateway itself",
         );
         assert_refused("cookie: \"a=b\"", "4:37 `a=b` is not the name of a cookie");
         assert_refused("query: \"a&b\"", "4:36 `a&b` is not the name of a query parameter");

@@ -369,7 +369,7 @@ pub struct Timeouts {
     /// For the next piece of a request body.
     #[serde(default)]
     pub body: Option<At<Length>>,
-    /// For the next request on an open connection.
+    /// For the next request on an open connection, and for a client to take more of its answer.
     #[serde(default)]
     pub idle: Option<At<Length>>,
 }

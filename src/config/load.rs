@@ -4,7 +4,6 @@
 //! values mean is judged by `settings`, all at once.
 
 use std::path::Path;
-use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde_saphyr::DuplicateKeyPolicy;
@@ -22,6 +21,7 @@ use super::scalar::Place;
 use super::scalar::SecretRef;
 use super::source::Source;
 use super::source::SourceError;
+use super::watch::NamedFile;
 
 /// A configuration file that could be read, with its text for later findings.
 #[derive(Debug)]
@@ -30,14 +30,15 @@ pub struct Loaded {
     pub document: Document,
     /// The text it was read from.
     pub source: Source,
-    /// Files that the document names, as they were read; a change to one of them is a change.
-    pub named_files: Vec<PathBuf>,
+    /// This file and those that the document names; a change to one of them is a change.
+    pub named_files: Vec<NamedFile>,
 }
 
 /// Reads the configuration file at `path`.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
+    let file = NamedFile::now(path.to_owned());
     match Source::read(path) {
-        Ok(source) => parse(source),
+        Ok(source) => parse(source).map(|loaded| Loaded { named_files: vec![file], ..loaded }),
         Err(error) => Err(unreadable(path, &error)),
     }
 }

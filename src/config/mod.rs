@@ -52,4 +52,4 @@ pub use settings::{
     TimeoutSettings, UpstreamSettings,
 };
 pub use source::{Source, SourceError};
-pub use watch::Watch;
+pub use watch::{NamedFile, Watch};

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use crate::secret::Secret;
 
 use super::scalar::SecretRef;
+use super::watch::NamedFile;
 
 /// Why a secret or a named file could not be had; names the place it was looked for, never what was there.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +51,7 @@ pub enum SecretError {
 #[derive(Debug)]
 pub struct Secrets {
     folder: PathBuf,
-    named_files: Vec<PathBuf>,
+    named_files: Vec<NamedFile>,
 }
 
 /// Largest secret.
@@ -99,15 +100,15 @@ impl Secrets {
     }
 
     /// The files that were asked for, also those that could not be read.
-    pub fn into_named_files(self) -> Vec<PathBuf> {
+    pub fn into_named_files(self) -> Vec<NamedFile> {
         self.named_files
     }
 
     /// Kept before it is read: once a missing file appears, that is a change too.
     fn name(&mut self, path: &Path) -> PathBuf {
         let path = self.locate(path);
-        if !self.named_files.contains(&path) {
-            self.named_files.push(path.clone());
+        if self.named_files.iter().all(|known| known.path != path) {
+            self.named_files.push(NamedFile::now(path.clone()));
         }
         path
     }
@@ -190,7 +191,8 @@ mod tests {
         let device = secrets.read_file(Path::new("/dev/zero")).unwrap_err();
         assert_eq!(device.to_string(), "`/dev/zero` is not a regular file");
         let named = secrets.into_named_files();
-        assert_eq!(named, ["/nonexistent/x", "/tmp", "/dev/zero"].map(PathBuf::from));
+        let named: Vec<_> = named.iter().map(|file| file.path.to_str().unwrap()).collect();
+        assert_eq!(named, ["/nonexistent/x", "/tmp", "/dev/zero"]);
     }
 
     #[test]

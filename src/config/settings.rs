@@ -107,7 +107,7 @@ pub struct TimeoutSettings {
     pub header: Duration,
     /// For the next piece of a request body.
     pub body: Duration,
-    /// For the next request on an open connection.
+    /// For the next request on an open connection, and for a client to take more of its answer.
     pub idle: Duration,
 }
 

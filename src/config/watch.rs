@@ -4,8 +4,9 @@
 //! file by swapping a link two steps away from it, an editor by renaming another file over it, and a
 //! network file system by telling nobody: for the last there is a slow poll.
 
-use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
+use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +17,6 @@ use notify::RecursiveMode;
 use notify::Watcher;
 use notify::event::AccessKind;
 use notify::event::AccessMode;
-use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
 use crate::id::Digest;
@@ -26,15 +26,16 @@ use crate::id::Digest;
 /// Spawns no task; the system's events arrive through a thread of their own.
 #[derive(Debug)]
 pub struct Watch {
-    files: Vec<Watched>,
+    files: Vec<NamedFile>,
     events: mpsc::Receiver<()>,
     watcher: Option<RecommendedWatcher>,
     poll: Duration,
 }
 
-#[derive(Debug)]
-struct Watched {
-    path: PathBuf,
+/// A file that was read, and what it held shortly before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    pub(super) path: PathBuf,
     content: Content,
 }
 
@@ -56,11 +57,18 @@ const MAX_FILES: usize = 1024;
 /// How much of a file is compared: more than the largest that is ever read.
 const MAX_COMPARED_BYTES: u64 = 2 << 20;
 
+impl NamedFile {
+    /// The file at `path` as it is now. To be made before the file is read for good: what changes
+    /// between the two is then noticed.
+    pub fn now(path: PathBuf) -> Self {
+        Self { content: Content::of(&path), path }
+    }
+}
+
 impl Watch {
-    /// Starts to watch; what the files hold now is what a change is measured against.
-    ///
-    /// Made before the files are loaded, it also notices what changes meanwhile.
-    pub async fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+    /// Starts to watch; what the files held when they were read is what a change is measured against,
+    /// so that nothing is missed that happened since.
+    pub fn new(files: impl IntoIterator<Item = NamedFile>) -> Self {
         let (sender, events) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !is_only_a_look(event.kind)) {
@@ -69,27 +77,24 @@ impl Watch {
             }
         });
         let mut watch = Self { files: Vec::new(), events, watcher: watcher.ok(), poll: POLL };
-        watch.replace(paths).await;
+        watch.replace(files);
         watch
     }
 
     /// Watches these files from now on; those that were watched before keep what they held.
-    pub async fn replace(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+    pub fn replace(&mut self, files: impl IntoIterator<Item = NamedFile>) {
         let before = std::mem::take(&mut self.files);
-        let paths: BTreeSet<_> = paths.into_iter().take(MAX_FILES).collect();
-        for folder in paths.iter().flat_map(|path| folders(path)) {
+        for file in files.into_iter().take(MAX_FILES) {
+            if self.files.iter().all(|known| known.path != file.path) {
+                let known = before.iter().find(|known| known.path == file.path);
+                self.files.push(known.cloned().unwrap_or(file));
+            }
+        }
+        for folder in self.files.iter().flat_map(|file| folders(&file.path)) {
             if let Some(watcher) = &mut self.watcher {
                 // A folder that is not there yet, or watched already, is left to the poll.
                 let _ = watcher.watch(&folder, RecursiveMode::NonRecursive);
             }
-        }
-        for path in paths {
-            let known = before.iter().find(|file| file.path == path).map(|file| file.content);
-            let content = match known {
-                Some(content) => content,
-                None => Content::of(&path).await,
-            };
-            self.files.push(Watched { path, content });
         }
     }
 
@@ -122,7 +127,7 @@ impl Watch {
     async fn compare(&mut self) -> bool {
         let mut now = Vec::with_capacity(self.files.len());
         for file in &self.files {
-            now.push(Content::of(&file.path).await);
+            now.push(Content::of_elsewhere(file.path.clone()).await);
         }
         let mut has_changed = false;
         for (file, content) in self.files.iter_mut().zip(now) {
@@ -143,22 +148,24 @@ const fn is_only_a_look(kind: EventKind) -> bool {
 }
 
 impl Content {
-    async fn of(path: &Path) -> Self {
-        match read(path).await {
-            Ok(bytes) => Self::Bytes(Digest::of(&bytes)),
-            Err(_) => Self::Unreadable,
-        }
+    fn of(path: &Path) -> Self {
+        read(path).map_or(Self::Unreadable, |bytes| Self::Bytes(Digest::of(&bytes)))
+    }
+
+    /// Without holding up whoever asks: a file may be far away.
+    async fn of_elsewhere(path: PathBuf) -> Self {
+        let content = tokio::task::spawn_blocking(move || Self::of(&path)).await;
+        content.unwrap_or(Self::Unreadable)
     }
 }
 
-async fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     // A pipe would never end, and whoever reads it takes its content away.
-    if !tokio::fs::metadata(path).await?.is_file() {
+    if !std::fs::metadata(path)?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut bytes = Vec::new();
-    let file = tokio::fs::File::open(path).await?;
-    file.take(MAX_COMPARED_BYTES).read_to_end(&mut bytes).await?;
+    File::open(path)?.take(MAX_COMPARED_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -200,8 +207,8 @@ mod tests {
     }
 
     /// A watch that hears of changes only through events.
-    async fn listening(paths: &[&Path]) -> Watch {
-        let mut watch = Watch::new(paths.iter().map(|path| path.to_path_buf())).await;
+    fn listening(paths: &[&Path]) -> Watch {
+        let mut watch = Watch::new(paths.iter().map(|path| NamedFile::now(path.to_path_buf())));
         assert!(watch.watcher.is_some());
         watch.poll = NEVER;
         watch
@@ -217,7 +224,7 @@ mod tests {
         let path = folder.path().join("p.yaml");
         fs::write(&path, "a").unwrap();
         block_on(async {
-            let mut watch = listening(&[&path]).await;
+            let mut watch = listening(&[&path]);
             fs::write(&path, "b").unwrap();
             assert!(notices(&mut watch).await);
             fs::write(folder.path().join("new"), "c").unwrap();
@@ -237,7 +244,7 @@ mod tests {
         symlink("..1", at("..data")).unwrap();
         symlink("..data/p.yaml", at("p.yaml")).unwrap();
         block_on(async {
-            let mut watch = listening(&[&at("p.yaml")]).await;
+            let mut watch = listening(&[&at("p.yaml")]);
             symlink("..2", at("..data_tmp")).unwrap();
             fs::rename(at("..data_tmp"), at("..data")).unwrap();
             assert!(notices(&mut watch).await);
@@ -249,7 +256,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.pem");
         block_on(async {
-            let mut watch = listening(&[&path]).await;
+            let mut watch = listening(&[&path]);
             fs::write(&path, "a").unwrap();
             assert!(notices(&mut watch).await);
             fs::remove_file(&path).unwrap();
@@ -263,7 +270,7 @@ mod tests {
         let path = folder.path().join("p.yaml");
         fs::write(&path, "a").unwrap();
         block_on(async {
-            let mut watch = Watch::new([path.clone()]).await;
+            let mut watch = Watch::new([NamedFile::now(path.clone())]);
             watch.watcher = None;
             watch.poll = Duration::from_millis(1);
             fs::write(&path, "b").unwrap();
@@ -277,14 +284,34 @@ mod tests {
         let (path, other) = (folder.path().join("p.yaml"), folder.path().join("other"));
         fs::write(&path, "a").unwrap();
         block_on(async {
-            let mut watch = listening(&[&path]).await;
+            let mut watch = listening(&[&path]);
             fs::write(&path, "a").unwrap();
             fs::write(&other, "x").unwrap();
             assert!(!watch.compare().await);
-            watch.replace([path.clone(), other.clone()]).await;
+            watch.replace([path.clone(), other.clone()].map(NamedFile::now));
             assert!(!watch.compare().await);
             fs::write(&other, "y").unwrap();
             assert!(watch.compare().await);
+            assert!(!watch.compare().await);
+        });
+    }
+
+    #[test]
+    fn what_changed_before_the_watch_began_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("p.yaml"), folder.path().join("other"));
+        fs::write(&path, "a").unwrap();
+        fs::write(&other, "a").unwrap();
+        let named = [path.clone(), other.clone()].map(NamedFile::now);
+        fs::write(&path, "b").unwrap();
+        block_on(async {
+            let [first, second] = named;
+            let mut watch = Watch::new([first.clone()]);
+            assert!(watch.compare().await);
+            assert!(!watch.compare().await);
+            fs::write(&other, "b").unwrap();
+            watch.replace([first, second]);
+            assert!(watch.compare().await, "one that joins, and has changed since it was read");
             assert!(!watch.compare().await);
         });
     }

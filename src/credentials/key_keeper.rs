@@ -16,7 +16,7 @@ use super::app_keys::AppKeyError;
 use super::stored_keys::{Ask, GoodKey, Known, StoredKeys};
 use crate::clock::Clock;
 use crate::principal::App;
-use crate::store::{FoundSecret, Store, StoreError, Touched, Use};
+use crate::store::{FoundSecret, Point, Store, StoreError, Touched, Use};
 
 /// Keeps [`StoredKeys`] true to the store for as long as it runs.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ pub(super) struct Watcher {
     store: Store,
     clock: Clock,
     age: Gauge,
-    seen: Option<i64>,
+    seen: Option<Point>,
     is_failing: bool,
 }
 

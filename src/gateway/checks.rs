@@ -81,9 +81,16 @@ pub(super) struct UserGate {
 #[derive(Debug, Default)]
 pub(super) struct Established {
     pub(super) principal: Principal,
-    pub(super) client: Option<IpAddr>,
+    pub(super) client: Option<ClientAddress>,
     /// What the store knows about the user of a token of our own.
     pub(super) facts: Option<Arc<Facts>>,
+}
+
+/// The address of its own client that a verified application told, and the header it told it in.
+#[derive(Clone, Debug)]
+pub(super) struct ClientAddress {
+    pub(super) name: HeaderName,
+    pub(super) address: IpAddr,
 }
 
 /// A request on its way through the checks.
@@ -200,6 +207,7 @@ impl Check {
         }
         trail.app.clone_from(&established.principal.app);
         trail.user.clone_from(&established.principal.user);
+        trail.client = established.client.as_ref().map(|client| client.address);
         trail.note(Step::Check, || {
             let outcome = match outcome {
                 Ok(true) => format!("valid, {}", self.kind().whom(&established.principal)),
@@ -244,7 +252,8 @@ impl AppGate {
         established.principal.app = Some(app);
         // Only now: an address told by somebody without a key is anybody's invention.
         if let Some(name) = &self.client_address {
-            established.client = client(inquiry, name)?;
+            established.client =
+                client(inquiry, name)?.map(|address| ClientAddress { name: name.clone(), address });
         }
         Ok(true)
     }

@@ -59,6 +59,7 @@ pub struct Entry {
     pub(super) principal: Principal,
     pub(super) peer: IpAddr,
     pub(super) reserved: Arc<IdentityNames>,
+    pub(super) stripping: Arc<Stripping>,
 }
 
 impl Entry {
@@ -85,6 +86,11 @@ impl Entry {
     /// Header names that only we may write.
     pub const fn reserved(&self) -> &Arc<IdentityNames> {
         &self.reserved
+    }
+
+    /// Credentials that go no further.
+    pub const fn stripping(&self) -> &Arc<Stripping> {
+        &self.stripping
     }
 }
 
@@ -117,6 +123,11 @@ impl Pass {
     /// Header names that only we may write.
     pub const fn reserved(&self) -> &Arc<IdentityNames> {
         &self.reserved
+    }
+
+    /// Where credentials are taken out.
+    pub const fn stripping(&self) -> &Arc<Stripping> {
+        &self.stripping
     }
 
     /// Turns the head of the client's request into the one that was judged: canonical target and

@@ -33,6 +33,8 @@ pub struct Kept {
     pub(super) ended: Arc<Ended>,
     /// What is known about the users of our own.
     pub(super) users: Option<Arc<KnownUsers>>,
+    /// Whether the key sets on disk are ours to write.
+    pub(super) writes_key_sets: bool,
     tables: Mutex<Tables>,
 }
 
@@ -49,8 +51,23 @@ impl Kept {
     pub fn new(clock: Clock, metrics: Metrics, stored: Option<Arc<StoredKeys>>, seed: u64) -> Self {
         let fetcher = Arc::new(Fetcher::new(FETCH_DEADLINE, LARGEST_KEY_SET));
         let ended = Arc::new(Ended::new(clock.now(), MAX_SILENCE));
-        let users = None;
-        Self { clock, metrics, stored, fetcher, seed, ended, users, tables: Mutex::default() }
+        Self {
+            clock,
+            metrics,
+            stored,
+            fetcher,
+            seed,
+            ended,
+            users: None,
+            writes_key_sets: true,
+            tables: Mutex::default(),
+        }
+    }
+
+    /// For a gateway that is only asked: key sets on disk are read, and are another's to write.
+    #[must_use]
+    pub fn reading_only(self) -> Self {
+        Self { writes_key_sets: false, ..self }
     }
 
     /// The same with somebody who knows the users of our own.

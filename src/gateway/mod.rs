@@ -28,7 +28,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 
 pub use build::Built;
-use checks::{Checks, Established, Gate, Presented};
+use checks::{Checks, ClientAddress, Established, Gate, Presented};
 pub use decision::{Decision, Entry, Pass};
 pub use denial::{Denial, Kind, Reason};
 pub use door::{Door, Service};
@@ -50,7 +50,6 @@ use crate::jwt::Recent;
 use crate::jwt::TokenVerifier;
 use crate::policy::Facts;
 use crate::policy::TermOutcome;
-use crate::principal::Principal;
 use crate::route::Lookup;
 use crate::route::Params;
 use crate::route::Require;
@@ -157,6 +156,7 @@ impl Gateway {
                     principal: established.principal,
                     peer: asking.peer.client,
                     reserved: Arc::clone(&self.reserved),
+                    stripping: Arc::clone(&self.stripping),
                 }));
             }
         };
@@ -165,11 +165,11 @@ impl Gateway {
             destination,
             target: self.target(&inquiry, parts.uri.path_and_query())?,
             host: host_to_send(&inquiry),
-            identity: identity(route, &established.principal, trail)?,
+            identity: identity(route, &established, trail)?,
             principal: established.principal,
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
-            client: established.client,
+            client: established.client.map(|client| client.address),
         }))
     }
 
@@ -292,7 +292,7 @@ fn permit(
         host: inquiry.host.name(),
         path: inquiry.path.as_str(),
         params: params.ranges(),
-        address: established.client.unwrap_or(inquiry.peer.client),
+        address: established.client.as_ref().map_or(inquiry.peer.client, |told| told.address),
     };
     if trail.is_verbose() {
         for (term, outcome) in route.policy.explain(&facts) {
@@ -310,15 +310,23 @@ fn host_to_send(inquiry: &Inquiry<'_>) -> Option<HeaderValue> {
     HeaderValue::try_from(inquiry.host.to_string()).ok()
 }
 
-/// The headers that tell the upstream who calls.
+/// The headers that tell the upstream who calls, and from where if a verified application told so.
 fn identity(
     route: &Route,
-    principal: &Principal,
+    established: &Established,
     trail: &mut Trail,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, Denial> {
     let mut identity = Vec::with_capacity(route.forward.len());
+    if let Some(ClientAddress { name, address }) = &established.client
+        && let Ok(value) = HeaderValue::try_from(address.to_string())
+    {
+        identity.push((name.clone(), value));
+    }
     for rule in &route.forward {
-        let value = rule.fact.value(principal).map_err(|_unwritable| Denial::UnwritableClaim)?;
+        let value = rule
+            .fact
+            .value(&established.principal)
+            .map_err(|_unwritable| Denial::UnwritableClaim)?;
         let Some(value) = value else { continue };
         trail.note(Step::Forward, || {
             format!("{}: {}", rule.name, String::from_utf8_lossy(value.as_bytes()))

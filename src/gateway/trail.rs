@@ -1,5 +1,6 @@
 //! How far a decision got: what the access line, the metrics and `explain` read.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -20,6 +21,8 @@ pub struct Trail {
     pub app: Option<Arc<App>>,
     /// The user whose token was good, also when the request was refused later.
     pub user: Option<Arc<Subject>>,
+    /// The address of its client that such an application told.
+    pub client: Option<IpAddr>,
     telling: Option<Box<Telling>>,
 }
 

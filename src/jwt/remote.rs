@@ -57,6 +57,8 @@ pub struct RemoteSettings {
     pub max_stale: Duration,
     /// The file in which the last good set survives a restart.
     pub file: Option<PathBuf>,
+    /// Whether that file is ours to write; else it is only read.
+    pub writes_file: bool,
     /// How long a request may wait for a fetch; 2s by default.
     pub patience: Duration,
     /// How long no unknown key id causes another fetch; 10s by default.
@@ -93,7 +95,7 @@ pub struct KeysStatus {
     pub kids: Vec<String>,
     /// How long ago the set was fetched.
     pub age: Option<Duration>,
-    /// How long until the next planned fetch.
+    /// How long until the next planned fetch; zero before the first one has ended.
     pub next_fetch: Duration,
     /// Why the last fetch failed, if it did.
     pub last_error: Option<Arc<RefreshError>>,
@@ -160,6 +162,7 @@ impl RemoteSettings {
             algorithms,
             max_stale: USUAL_MAX_STALE,
             file: None,
+            writes_file: true,
             patience: USUAL_PATIENCE,
             cool_down: USUAL_COOL_DOWN,
             seed: 0,
@@ -398,15 +401,14 @@ impl RemoteKeys {
     }
 
     async fn keep(&self, body: &[u8], fetched_at: Timestamp) {
-        let Some(disk) = &self.shelf else { return };
+        let Some(disk) = self.shelf.as_ref().filter(|_| self.settings.writes_file) else { return };
         let kept = Kept {
             source: self.settings.source_text(),
             fetched_at_ms: fetched_at.millis(),
             jwks: String::from_utf8_lossy(body).into_owned(),
         };
         if let Err(error) = disk.write(&kept).await {
-            let issuer = &self.settings.label;
-            tracing::warn!(issuer, %error, "the key set was not kept on disk");
+            tracing::warn!(issuer = self.settings.label, %error, "the key set was not kept on disk");
         }
     }
 

@@ -18,6 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::Proxy;
 use super::Steps;
+use super::headers;
 use crate::clock::Timestamp;
 use crate::gateway::Denial;
 use crate::gateway::Route;
@@ -70,16 +71,18 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
         let this = &mut *self;
-        let piece = match &mut this.content {
+        let mut piece = match &mut this.content {
             Content::Own(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map(|piece| piece.map(|frame| frame.map_err(|never| match never {}))),
             Content::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
-        match &piece {
+        match &mut piece {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
                     this.record.body_bytes += u64::try_from(data.len()).unwrap_or(0);
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    headers::forward_trailers(trailers);
                 }
             }
             Poll::Ready(None) => this.record.is_whole = true,

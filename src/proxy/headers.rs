@@ -3,6 +3,8 @@
 //! Runs after the decision, so that nothing a client nominates under `Connection` can hide a
 //! credential from it; identity is written later still, by the pass itself.
 
+use std::net::IpAddr;
+
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
@@ -10,9 +12,32 @@ use http::header;
 
 use crate::inquiry::Peer;
 
+/// The way a request came, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way<'w> {
+    /// The other end of the connection, and who it speaks for.
+    pub(super) peer: &'w Peer,
+    /// The address of its client that a verified application told.
+    pub(super) client: Option<IpAddr>,
+    /// The host that was judged.
+    pub(super) host: Option<&'w HeaderValue>,
+}
+
+impl Way<'_> {
+    /// Who comes first stands left; the application that told of its client is the next hop.
+    fn addresses(&self) -> HeaderValue {
+        let known = &self.peer.forwarded_for;
+        let told = self.client.and_then(|client| {
+            HeaderValue::try_from(format!("{client}, {}", known.to_str().ok()?)).ok()
+        });
+        told.unwrap_or_else(|| known.clone())
+    }
+}
+
 /// Takes out of a request what concerns one connection only, and what an upstream could mistake for
 /// the way here or for another request; then writes the way here.
-pub(super) fn forward_request(headers: &mut HeaderMap, peer: &Peer, host: Option<&HeaderValue>) {
+pub(super) fn forward_request(headers: &mut HeaderMap, way: &Way<'_>) {
+    let Way { peer, host, .. } = *way;
     let wants_trailers = drop_hop_by_hop(headers);
     if headers.keys().any(|name| is_way(name) || is_rewriting(name)) {
         let written: Vec<HeaderName> =
@@ -24,7 +49,7 @@ pub(super) fn forward_request(headers: &mut HeaderMap, peer: &Peer, host: Option
             }
         }
     }
-    headers.insert(FORWARDED_FOR, peer.forwarded_for.clone());
+    headers.insert(FORWARDED_FOR, way.addresses());
     if !(peer.is_trusted && headers.contains_key(FORWARDED_PROTO)) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
@@ -36,6 +61,21 @@ pub(super) fn forward_request(headers: &mut HeaderMap, peer: &Peer, host: Option
     if wants_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Takes out of an answer's trailers what may stand in a head only.
+pub(super) fn forward_trailers(trailers: &mut HeaderMap) {
+    let of_head: Vec<HeaderName> =
+        trailers.keys().filter(|name| is_of_head(name)).cloned().collect();
+    for name in of_head {
+        trailers.remove(name);
+    }
+}
+
+/// Whether a field may stand in a head only (RFC 9110 §6.5.1): it frames or routes the message, proves
+/// who calls, or tells the way here.
+pub(super) fn is_of_head(name: &HeaderName) -> bool {
+    is_hop_by_hop(name) || HEAD_ONLY.contains(name) || is_way(name) || is_rewriting(name)
 }
 
 /// Takes out of an answer what concerns one connection only.
@@ -129,6 +169,18 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("http2-settings"),
 ];
 
+/// Beside those of one connection and those that tell the way.
+const HEAD_ONLY: [HeaderName; 8] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::TRAILER,
+    header::AUTHORIZATION,
+    header::COOKIE,
+];
+
 /// Fields with which frameworks let a request pass for one of another path or method than was
 /// judged; letters only, since upstreams that make variables of names fold `-` and `_` together.
 const REWRITING: [&str; 7] = [
@@ -178,7 +230,7 @@ mod tests {
             ("accept", "*/*"),
         ]);
         let peer = Peer::direct("192.0.2.1".parse().unwrap());
-        forward_request(&mut headers, &peer, None);
+        forward_request(&mut headers, &Way { peer: &peer, client: None, host: None });
         let expected = ["accept", "host", "te", "x-forwarded-for", "x-forwarded-proto"];
         assert_eq!(names(&headers), expected);
         assert_eq!(headers["te"], "trailers");
@@ -200,10 +252,12 @@ mod tests {
         ];
         let mut headers = map(&forged);
         let peer = Peer::direct("192.0.2.1".parse().unwrap());
-        forward_request(&mut headers, &peer, Some(&HeaderValue::from_static("a")));
+        let host = HeaderValue::from_static("a");
+        let client = "198.51.100.7".parse().ok();
+        forward_request(&mut headers, &Way { peer: &peer, client, host: Some(&host) });
         let expected = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
         assert_eq!(names(&headers), expected);
-        assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
+        assert_eq!(headers["x-forwarded-for"], "198.51.100.7, 192.0.2.1");
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-forwarded-host"], "a");
     }

@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 
 pub use answer::Answer;
 use answer::Record;
+use headers::Way;
 
 use crate::clock::Clock;
 use crate::gateway::Asking;
@@ -31,11 +32,13 @@ use crate::gateway::Pass;
 use crate::gateway::Trail;
 use crate::inquiry::Peer;
 use crate::jwt::Recent;
+use crate::message;
 use crate::message::Body;
 use crate::message::RequestId;
 use crate::message::RequestIds;
 use crate::telemetry::AccessLog;
 use crate::upstream::RequestBody;
+use crate::upstream::TrailerRules;
 use crate::upstream::UpstreamError;
 use crate::upstream::Upstreams;
 
@@ -111,14 +114,22 @@ impl Proxy {
                     body,
                     pass.route().body_limit,
                     gateway.body_timeout(),
-                    pass.reserved(),
+                    TrailerRules {
+                        reserved: Arc::clone(pass.reserved()),
+                        stripping: Arc::clone(pass.stripping()),
+                        is_of_head: headers::is_of_head,
+                    },
                 );
                 // The guard must not be kept while an upstream takes its time.
                 drop(gateway);
                 if is_logged {
-                    record.describe(self, &parts, &trail, client_of(peer, pass.client()));
+                    record.describe(self, &parts, &trail, client_of(peer, trail.client));
                 }
                 prepare(&mut parts, peer, &pass);
+                // In place of the client's own: the upstream's log is to name the line of ours.
+                if let Some(id) = record.id().header() {
+                    parts.headers.insert(message::REQUEST_ID, id);
+                }
                 self.forward(pass, parts, body, (record, decided)).await
             }
             Decision::Enter(entry) => {
@@ -127,7 +138,11 @@ impl Proxy {
                     body,
                     entry.route().body_limit,
                     gateway.body_timeout(),
-                    entry.reserved(),
+                    TrailerRules {
+                        reserved: Arc::clone(entry.reserved()),
+                        stripping: Arc::clone(entry.stripping()),
+                        is_of_head: headers::is_of_head,
+                    },
                 );
                 drop(gateway);
                 if is_logged {
@@ -140,7 +155,7 @@ impl Proxy {
                 let route = gateway.metrics_of(trail.route.as_ref());
                 route.denied(denial.reason().code(), decided.duration_since(arrived));
                 if is_logged {
-                    record.describe(self, &parts, &trail, client_of(peer, None));
+                    record.describe(self, &parts, &trail, client_of(peer, trail.client));
                 }
                 record.deny(&denial);
                 Answer::own(trail.voice.respond(&denial, record.id()), record)
@@ -185,7 +200,8 @@ impl Proxy {
 pub fn prepare(parts: &mut Parts, peer: &Peer, pass: &Pass) {
     // As it was judged: an upstream that compares this one must not see another spelling.
     let host = pass.host().or_else(|| parts.headers.get(header::HOST)).cloned();
-    headers::forward_request(&mut parts.headers, peer, host.as_ref());
+    let way = Way { peer, client: pass.client(), host: host.as_ref() };
+    headers::forward_request(&mut parts.headers, &way);
 }
 
 /// A client that hung up or sent nonsense is not our failure.

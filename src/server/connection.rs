@@ -14,6 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::Request;
 use http::Response;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -32,7 +33,7 @@ use crate::upstream::AnswerFault;
 pub(super) struct Patience {
     /// For a whole head, from its first byte; for the first one, from the connection's opening.
     pub(super) head: Duration,
-    /// For the next head to begin.
+    /// For the next head to begin, and for the client to take more of its answer.
     pub(super) idle: Duration,
 }
 
@@ -76,7 +77,10 @@ pub(super) async fn serve(
         }
         while alarm.as_mut().poll(cx).is_ready() {
             match activity.due(patience) {
-                Some(due) if due <= Instant::now() => return Poll::Ready(Ok(())),
+                Some(due) if due <= Instant::now() => {
+                    activity.give_up();
+                    return Poll::Ready(Ok(()));
+                }
                 Some(due) => alarm.as_mut().reset(due.into()),
                 None => alarm.as_mut().reset((Instant::now() + patience.head).into()),
             }
@@ -99,9 +103,12 @@ async fn answer(
     activity: &Arc<Activity>,
     request: Request<Incoming>,
 ) -> Result<Response<Ending>, std::convert::Infallible> {
+    #[cfg(test)]
+    super::tests::panic_if_asked(&request);
     let arrived = activity.begin_request(!request.body().is_end_stream());
+    let knows_no_chunks = request.version() == Version::HTTP_10;
     let response = worker.proxy.serve(request, peer, arrived).await;
-    Ok(response.map(|answer| Ending { answer, activity: Arc::clone(activity) }))
+    Ok(response.map(|answer| Ending { answer, activity: Arc::clone(activity), knows_no_chunks }))
 }
 
 /// An answer that tells [`Activity`] when it is over: until then the connection is busy, however
@@ -110,6 +117,7 @@ async fn answer(
 struct Ending {
     answer: Answer,
     activity: Arc<Activity>,
+    knows_no_chunks: bool,
 }
 
 impl Body for Ending {
@@ -120,7 +128,11 @@ impl Body for Ending {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
-        Pin::new(&mut self.answer).poll_frame(cx)
+        let piece = Pin::new(&mut self.answer).poll_frame(cx);
+        if self.knows_no_chunks && matches!(piece, Poll::Ready(Some(Err(_)))) {
+            self.activity.is_torn.store(true, Ordering::Relaxed);
+        }
+        piece
     }
 
     fn is_end_stream(&self) -> bool {
@@ -147,6 +159,10 @@ struct Activity {
     since_nanos: AtomicU64,
     /// Whether the last request had a body, of which a part may be unread when the connection closes.
     had_body: AtomicBool,
+    /// Whether an answer broke off where only the end of the connection tells its end.
+    is_torn: AtomicBool,
+    /// Since when the client takes nothing of what is to be written; zero while it does.
+    stalled_nanos: AtomicU64,
 }
 
 impl Activity {
@@ -156,6 +172,8 @@ impl Activity {
             phase: AtomicU8::new(HEAD),
             since_nanos: AtomicU64::new(0),
             had_body: AtomicBool::new(false),
+            is_torn: AtomicBool::new(false),
+            stalled_nanos: AtomicU64::new(0),
         }
     }
 
@@ -178,22 +196,46 @@ impl Activity {
     }
 
     fn enter(&self, phase: u8) {
-        let nanos = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.since_nanos.store(nanos, Ordering::Relaxed);
+        self.since_nanos.store(self.nanos(), Ordering::Relaxed);
         self.phase.store(phase, Ordering::Relaxed);
+    }
+
+    /// Notes whether the client took something.
+    fn wrote<T>(&self, outcome: Poll<T>) -> Poll<T> {
+        let is_stalled = self.stalled_nanos.load(Ordering::Relaxed) > 0;
+        if is_stalled != outcome.is_pending() {
+            let since = if is_stalled { 0 } else { self.nanos() };
+            self.stalled_nanos.store(since, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// An answer that nobody takes is not left to the kernel to keep.
+    fn give_up(&self) {
+        if self.phase.load(Ordering::Relaxed) == BUSY {
+            self.is_torn.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn since(&self) -> Instant {
         self.opened + Duration::from_nanos(self.since_nanos.load(Ordering::Relaxed))
     }
 
-    /// When the present phase must be over; a request under way has deadlines of its own.
+    /// When the present phase must be over; a request under way has deadlines of its own, but for a
+    /// client that does not read: it would hold an upstream's connection as long as it likes.
     fn due(&self, patience: Patience) -> Option<Instant> {
         match self.phase.load(Ordering::Relaxed) {
             HEAD => Some(self.since() + patience.head),
             IDLE => Some(self.since() + patience.idle),
             LINGER => Some(self.since() + LINGER_FOR),
-            _ => None,
+            _ => match self.stalled_nanos.load(Ordering::Relaxed) {
+                0 => None,
+                since => Some(self.opened + Duration::from_nanos(since) + patience.idle),
+            },
         }
     }
 }
@@ -238,6 +280,17 @@ impl Watched {
     }
 }
 
+/// RFC 9112 §8: a client of HTTP/1.0 would take the end of the connection for the end of an answer that
+/// broke off; a reset it cannot take for one.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.activity.is_torn.load(Ordering::Relaxed) {
+            // A socket that refuses has been closed already.
+            let _ = self.inner.inner().set_zero_linger();
+        }
+    }
+}
+
 impl Read for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -258,7 +311,8 @@ impl Write for Watched {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.activity.wrote(outcome)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -290,9 +344,11 @@ impl Write for Watched {
         let mut copy = [0; COPIED];
         if let Some(length) = gather(bufs, &mut copy) {
             let copied = copy.get(..length).unwrap_or_default();
-            return Pin::new(&mut self.inner).poll_write(cx, copied);
+            let outcome = Pin::new(&mut self.inner).poll_write(cx, copied);
+            return self.activity.wrote(outcome);
         }
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.activity.wrote(outcome)
     }
 }
 

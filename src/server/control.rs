@@ -31,6 +31,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::config::Findings;
 use crate::config::Loaded;
+use crate::config::NamedFile;
 use crate::config::Place;
 use crate::config::Report;
 use crate::config::SecretRef;
@@ -106,7 +107,7 @@ struct Running {
     fixed: Fixed,
     /// The families of our own keys that the keeper puts in force.
     families: Option<Arc<Mutex<Vec<Arc<OwnKeys>>>>>,
-    named_files: Vec<PathBuf>,
+    named_files: Vec<NamedFile>,
 }
 
 /// Settings that are read once.
@@ -262,7 +263,7 @@ impl Running {
     async fn obey(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut watch = None;
         if self.control.watches_files {
-            watch = Some(config::Watch::new(self.watched()).await);
+            watch = Some(config::Watch::new(self.named_files.clone()));
         }
         loop {
             // Both may be dropped at their await: an order stays in the queue, a change on disk is
@@ -271,7 +272,7 @@ impl Running {
                 order = orders.recv() => match order {
                     Some(Order::Reload(reply)) => {
                         let outcome = self.reload();
-                        self.watch_again(&mut watch).await;
+                        self.watch_again(&mut watch);
                         if let Some(reply) = reply {
                             let _ = reply.send(outcome);
                         }
@@ -284,7 +285,7 @@ impl Running {
                 },
                 () = changed(&mut watch) => {
                     let _ = self.reload();
-                    self.watch_again(&mut watch).await;
+                    self.watch_again(&mut watch);
                 }
             }
         }
@@ -407,14 +408,10 @@ impl Running {
         self.admin.watch(remotes);
     }
 
-    fn watched(&self) -> Vec<PathBuf> {
-        std::iter::once(&self.control.path).chain(&self.named_files).cloned().collect()
-    }
-
     /// A reload may have changed which files are named.
-    async fn watch_again(&self, watch: &mut Option<config::Watch>) {
+    fn watch_again(&self, watch: &mut Option<config::Watch>) {
         if let Some(watch) = watch {
-            watch.replace(self.watched()).await;
+            watch.replace(self.named_files.iter().cloned());
         }
     }
 }

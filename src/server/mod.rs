@@ -8,6 +8,8 @@ mod connection;
 mod control;
 mod listen;
 mod logins;
+#[cfg(test)]
+mod tests;
 mod trial;
 mod worker;
 

@@ -1,7 +1,7 @@
 //! A gateway to be asked and not to serve: for tools that explain a decision.
 //!
 //! Built from the same configuration by the same code as one that serves. The store is opened and
-//! key sets are fetched, but nothing is bound, created or written.
+//! key sets are read from disk and fetched, but nothing is bound, created or written.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -82,11 +82,9 @@ impl Trial {
         let refused = |report| StartError::Config(Box::new(report));
         let mut loaded = config::load(path).map_err(refused)?;
         let mut findings = Findings::new();
-        let Some(mut settings) = Settings::resolve(&loaded, &mut findings) else {
+        let Some(settings) = Settings::resolve(&loaded, &mut findings) else {
             return Err(refused(Report::new(loaded.source, findings)));
         };
-        // What a running gateway keeps on disk is its own to write.
-        settings.cache.key_sets = None;
         let metrics = Metrics::new()?;
         let mut tasks = JoinSet::new();
         let stored = match &settings.store {
@@ -99,7 +97,7 @@ impl Trial {
             }
             _ => None,
         };
-        let kept = Kept::new(clock.clone(), metrics, stored, 0);
+        let kept = Kept::new(clock.clone(), metrics, stored, 0).reading_only();
         let Some(built) = Gateway::build(&mut loaded, &settings, &kept, &mut findings) else {
             return Err(refused(Report::new(loaded.source, findings)));
         };
@@ -107,7 +105,7 @@ impl Trial {
         for keys in &remotes {
             tasks.spawn(Arc::clone(keys).run());
         }
-        // Late keys are the answer of a gateway without keys: the trail says so.
+        // Late keys are the answer of a gateway without keys, or with those on disk: the trail says so.
         drop(tokio::time::timeout(KEYS_PATIENCE, settled(&remotes)).await);
         Ok(Self { gateway, settings, clock, _tasks: tasks })
     }
@@ -173,12 +171,10 @@ async fn read(head: &[u8]) -> Result<Parts, StatusCode> {
     })
 }
 
-/// Waits until every key set was fetched, or refused to be.
+/// Waits until every key set was fetched, or refused to be. One that is usable already was on disk,
+/// and the issuer may have replaced it since.
 async fn settled(remotes: &[Arc<RemoteKeys>]) {
-    let is_settled = |keys: &Arc<RemoteKeys>| {
-        let status = keys.status();
-        status.is_usable || status.last_error.is_some()
-    };
+    let is_settled = |keys: &Arc<RemoteKeys>| !keys.status().next_fetch.is_zero();
     while !remotes.iter().all(is_settled) {
         tokio::time::sleep(LOOK_AGAIN).await;
     }

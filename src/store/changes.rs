@@ -4,6 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::Store;
 use super::error::StoreError;
+use super::place::{File, Place};
 use crate::clock::Timestamp;
 use crate::id::{AppId, SessionId, UserId};
 
@@ -11,9 +12,16 @@ use crate::id::{AppId, SessionId, UserId};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Changes {
     /// The point up to which this tells; the next question starts here.
-    pub up_to: i64,
+    pub up_to: Point,
     /// What was altered.
     pub touched: Touched,
+}
+
+/// A point in the log of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    pub(super) seq: i64,
+    pub(super) file: Option<File>,
 }
 
 /// Which records must be read again.
@@ -69,16 +77,21 @@ impl Touched {
 
 impl Store {
     /// What changed after the point `since`; everything when it is `None`.
-    pub async fn changes_since(&self, since: Option<i64>) -> Result<Changes, StoreError> {
-        let up_to: i64 = sqlx::query_scalar(
+    pub async fn changes_since(&self, since: Option<Point>) -> Result<Changes, StoreError> {
+        // Before the question: a file that is replaced meanwhile makes the next one start anew.
+        let file = self.place.as_deref().and_then(Place::file);
+        let seq: i64 = sqlx::query_scalar(
             "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)",
         )
         .fetch_one(&self.pool)
         .await?;
+        let up_to = Point { seq, file };
         let everything = Ok(Changes { up_to, touched: Touched::Everything });
-        let Some(since) = since else { return everything };
-        // A log that went backwards is another file: a restored backup.
-        let missed = match up_to.checked_sub(since) {
+        let Some(Point { seq: since, .. }) = since.filter(|since| since.file == file) else {
+            return everything;
+        };
+        // A log that went backwards is another one: a backup written over the file.
+        let missed = match seq.checked_sub(since) {
             Some(0) => return Ok(Changes { up_to, touched: Touched::nothing() }),
             Some(missed @ 1..=MAX_LISTED) => missed,
             _ => return everything,
@@ -86,7 +99,7 @@ impl Store {
         let rows: Vec<(String, String)> =
             sqlx::query_as("SELECT kind, id FROM changes WHERE seq > ? AND seq <= ? ORDER BY seq")
                 .bind(since)
-                .bind(up_to)
+                .bind(seq)
                 .fetch_all(&self.pool)
                 .await?;
         let is_whole = i64::try_from(rows.len()) == Ok(missed);

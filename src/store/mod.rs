@@ -10,6 +10,7 @@ mod app;
 mod changes;
 mod error;
 mod passwords;
+mod place;
 mod record;
 mod refresh;
 mod revoked;
@@ -25,6 +26,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
@@ -32,8 +34,9 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use address::{AddressError, StoreAddress};
-pub use changes::{Changes, Touched};
+pub use changes::{Changes, Point, Touched};
 pub use error::StoreError;
+use place::Place;
 pub use record::{AppName, AppRecord, FoundSecret, NewApp, NewSecret, Scope, SecretRecord, Use};
 pub use revoked::{DeadSession, DeadToken};
 pub use session::{
@@ -48,6 +51,8 @@ pub use user::{
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: SqlitePool,
+    /// Where its file is; nowhere for a store in memory.
+    place: Option<Arc<Place>>,
 }
 
 impl Store {
@@ -84,14 +89,21 @@ impl Store {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false);
-        let pool = match address.path() {
-            Some(path) => {
-                pool.max_connections(MAX_CONNECTIONS).connect_with(options.filename(path))
+        let place = address.path().map(|path| Arc::new(Place::new(path.to_owned())));
+        let pool = match place.clone() {
+            Some(place) => {
+                let options = options.filename(place.path());
+                // One that has another file open is closed; a new one opens what stands there now.
+                pool.before_acquire(move |_, connection| {
+                    Box::pin(std::future::ready(Ok(place.has_open(connection.age))))
+                })
+                .max_connections(MAX_CONNECTIONS)
+                .connect_with(options)
             }
             // Each connection to a store in memory would be a store of its own.
             None => pool.max_connections(1).connect_with(options.in_memory(true)),
         };
-        let store = Self { pool: pool.await? };
+        let store = Self { pool: pool.await?, place };
         schema::migrate(&store.pool).await?;
         Ok(store)
     }

@@ -191,18 +191,22 @@ async fn what_the_log_cannot_tell_is_everything() {
     for n in 0..257 {
         store.create_app(&app(&format!("a{n}"), &format!("name {n}")), NOW).await.unwrap();
     }
-    let touched = async |since| store.changes_since(since).await.unwrap().touched;
-    assert!(matches!(touched(Some(1)).await, Touched::Some { apps, .. } if apps.len() == 256));
-    assert_eq!(touched(Some(0)).await, Touched::Everything, "too many");
-    assert_eq!(touched(Some(258)).await, Touched::Everything, "a log that went backwards");
-    assert_eq!(touched(None).await, Touched::Everything, "the first question");
+    let now = store.changes_since(None).await.unwrap().up_to;
+    let since = async |point| store.changes_since(point).await.unwrap().touched;
+    let touched = async |seq| since(Some(Point { seq, ..now })).await;
+    assert!(matches!(touched(1).await, Touched::Some { apps, .. } if apps.len() == 256));
+    assert_eq!(touched(0).await, Touched::Everything, "too many");
+    assert_eq!(touched(258).await, Touched::Everything, "a log that went backwards");
+    assert_eq!(since(None).await, Touched::Everything, "the first question");
+    let elsewhere = Point { file: None, ..now };
+    assert_eq!(since(Some(elsewhere)).await, Touched::Everything, "another file");
     sqlx::query("DELETE FROM changes WHERE seq = 256").execute(&store.pool).await.unwrap();
-    assert_eq!(touched(Some(250)).await, Touched::Everything, "a gap");
+    assert_eq!(touched(250).await, Touched::Everything, "a gap");
     sqlx::query("INSERT INTO changes (kind, id, at) VALUES ('planet', 'x', 0)")
         .execute(&store.pool)
         .await
         .unwrap();
-    assert_eq!(touched(Some(257)).await, Touched::Everything, "an unknown kind");
+    assert_eq!(touched(257).await, Touched::Everything, "an unknown kind");
 }
 
 #[tokio::test]
@@ -249,6 +253,28 @@ async fn a_store_is_created_only_where_that_is_asked_for() {
     let nowhere = format!("sqlite:{}/no/such/folder/p.db", folder.path().display());
     let nowhere = Store::open(&StoreAddress::parse(&nowhere).unwrap()).await;
     assert!(matches!(nowhere, Err(StoreError::Open { .. })));
+}
+
+#[tokio::test]
+async fn a_store_that_was_replaced_is_opened_anew_and_one_that_is_gone_is_an_error() {
+    let (folder, store) = fresh().await;
+    store.create_app(&app("a1", "mobile"), NOW).await.unwrap();
+    let seen = store.changes_since(None).await.unwrap().up_to;
+    let path = |name: &str| folder.path().join(name);
+    for name in ["p.db", "p.db-wal", "p.db-shm"] {
+        std::fs::rename(path(name), path(&format!("old-{name}"))).unwrap();
+    }
+    for _ in 0..3 {
+        assert!(store.find_secret(&Digest::of(b"a1")).await.is_err());
+        assert!(store.changes_since(Some(seen)).await.is_err());
+    }
+    Store::open(&address(&folder)).await.unwrap().close().await;
+    assert_eq!(store.find_secret(&Digest::of(b"a1")).await.unwrap(), None);
+    let changes = store.changes_since(Some(seen)).await.unwrap();
+    assert_eq!(changes.touched, Touched::Everything);
+    store.create_app(&app("a2", "mobile"), NOW).await.unwrap();
+    let again = Store::open_existing(&address(&folder)).await.unwrap();
+    again.show_app(&AppId::new("a2")).await.unwrap();
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub(super) async fn with_user() -> (TempDir, Store, UserRecord) {
 }
 
 /// What the act since the point `seen` told others, and the new point.
-pub(super) async fn told(store: &Store, seen: &mut i64) -> Touched {
+pub(super) async fn told(store: &Store, seen: &mut Point) -> Touched {
     let changes = store.changes_since(Some(*seen)).await.unwrap();
     *seen = changes.up_to;
     changes.touched

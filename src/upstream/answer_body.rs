@@ -8,11 +8,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::body::BodyFault;
 use super::chunked::{BrokenChunk, Chunked, Piece};
 use super::head::Framing;
 use super::link::Link;
 use super::pool::Pools;
-use super::sending::Sending;
+use super::sending::{SendFault, Sending};
 use crate::gateway::Destination;
 
 /// Why an answer that had begun could not be read to its end.
@@ -27,6 +28,9 @@ pub enum AnswerFault {
     /// The body is not the coding it says to be.
     #[error("the answer's body is broken")]
     Coding(#[from] BrokenChunk),
+    /// The request's own body could not be read to its end while the answer was under way.
+    #[error("the request body ended early: {0}")]
+    RequestBody(BodyFault),
 }
 
 /// The body of an answer.
@@ -103,8 +107,13 @@ impl ResponseBody {
     /// Sends what is left of the request and reads more of the answer.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AnswerFault>> {
         let Some(source) = self.source.as_mut() else { return Poll::Ready(Err(AnswerFault::Cut)) };
-        // A request that can no longer be sent does not spoil an answer that has begun.
-        let _ = source.sending.poll(&mut source.link.stream, cx);
+        // An upstream that reads no further does not spoil an answer that has begun. A body that broke
+        // does: asked again it would seem to be over, and half of it would be sent as a whole one.
+        if let Poll::Ready(Err(SendFault::Body(fault))) =
+            source.sending.poll(&mut source.link.stream, cx)
+        {
+            return Poll::Ready(Err(AnswerFault::RequestBody(fault)));
+        }
         match ready!(source.link.poll_read(cx)) {
             Ok(0) if matches!(self.state, State::UntilClose) => {
                 self.end();

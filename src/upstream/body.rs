@@ -7,11 +7,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::gateway::IdentityNames;
+use crate::gateway::Stripping;
 
 /// The body of a request on its way to an upstream.
 #[derive(Debug)]
@@ -23,7 +26,19 @@ struct Streaming {
     left: u64,
     patience: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
-    reserved: Arc<IdentityNames>,
+    rules: TrailerRules,
+}
+
+/// What the trailers of a request lose: an upstream that joins them to the head must not be told more
+/// by them than by a head.
+#[derive(Clone, Debug)]
+pub struct TrailerRules {
+    /// Names that only we may write.
+    pub reserved: Arc<IdentityNames>,
+    /// Credentials.
+    pub stripping: Arc<Stripping>,
+    /// What may stand in a head only (RFC 9110 §6.5.1).
+    pub is_of_head: fn(&HeaderName) -> bool,
 }
 
 /// Why a request body could not be read to its end.
@@ -46,24 +61,17 @@ impl RequestBody {
         Self(None)
     }
 
-    /// Streams `incoming`: at most `limit` bytes, each piece within `patience`; trailers lose the
-    /// names that speak of identity.
+    /// Streams `incoming`: at most `limit` bytes, each piece within `patience`.
     pub fn streaming(
         incoming: Incoming,
         limit: u64,
         patience: Duration,
-        reserved: &Arc<IdentityNames>,
+        rules: TrailerRules,
     ) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
-        Self(Some(Box::new(Streaming {
-            incoming,
-            left: limit,
-            patience,
-            alarm: None,
-            reserved: Arc::clone(reserved),
-        })))
+        Self(Some(Box::new(Streaming { incoming, left: limit, patience, alarm: None, rules })))
     }
 
     /// Whether there is nothing to send.
@@ -96,9 +104,21 @@ impl Streaming {
             let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
             self.left = self.left.checked_sub(size).ok_or(BodyFault::TooLarge)?;
         } else if let Some(trailers) = frame.trailers_mut() {
-            self.reserved.strip(trailers);
+            self.rules.apply(trailers);
         }
         Ok(frame)
+    }
+}
+
+impl TrailerRules {
+    fn apply(&self, trailers: &mut HeaderMap) {
+        let of_head: Vec<_> =
+            trailers.keys().filter(|name| (self.is_of_head)(name)).cloned().collect();
+        for name in of_head {
+            trailers.remove(name);
+        }
+        self.stripping.apply(trailers);
+        self.reserved.strip(trailers);
     }
 }
 

@@ -123,6 +123,10 @@ fn take_trailers(read: &mut BytesMut) -> Result<Option<HeaderMap>, BrokenChunk> 
         Ok(httparse::Status::Partial) if read.len() <= LARGEST_TRAILERS => return Ok(None),
         Ok(httparse::Status::Partial) | Err(_) => return Err(BrokenChunk),
     };
+    // The parser takes a bare LF for the end of a line as well.
+    if !ends_lines_in_crlf(read.get(..length).unwrap_or_default()) {
+        return Err(BrokenChunk);
+    }
     let mut trailers = HeaderMap::new();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BrokenChunk)?;
@@ -131,6 +135,11 @@ fn take_trailers(read: &mut BytesMut) -> Result<Option<HeaderMap>, BrokenChunk> 
     }
     _ = read.split_to(length);
     Ok(Some(trailers))
+}
+
+fn ends_lines_in_crlf(lines: &[u8]) -> bool {
+    let mut before = b' ';
+    lines.iter().all(|byte| std::mem::replace(&mut before, *byte) == b'\r' || *byte != b'\n')
 }
 
 /// A line with a size and its extension, in bytes.
@@ -196,6 +205,9 @@ mod tests {
             "10000000000000000\r\n",
             "00000000000000001\r\n",
             "0\r\nX y\r\n\r\n",
+            "0\r\n\n",
+            "0\r\nX: y\n\r\n",
+            "0\r\nX: y\r\n\n",
         ] {
             assert_eq!(read(text, text.len()), Err(BrokenChunk), "{text:?}");
         }

@@ -54,6 +54,9 @@ pub enum HeadFault {
     /// A transfer coding other than `chunked`.
     #[error("its transfer coding is not chunked")]
     Coding,
+    /// More interim answers than anybody needs.
+    #[error("it has too many interim answers")]
+    Interim,
     /// It switches protocols although nobody asked.
     #[error("it switches protocols unasked")]
     Upgrade,
@@ -103,8 +106,13 @@ pub(super) fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderVa
     out.extend_from_slice(b"\r\n");
 }
 
-/// Takes a whole head off `read`; `None` when more bytes are needed. Interim answers are dropped.
-pub(super) fn take(read: &mut BytesMut, method: &Method) -> Result<Option<Head>, HeadFault> {
+/// Takes a whole head off `read`; `None` when more bytes are needed. Interim answers are dropped, and
+/// counted in `interim`.
+pub(super) fn take(
+    read: &mut BytesMut,
+    method: &Method,
+    interim: &mut u32,
+) -> Result<Option<Head>, HeadFault> {
     loop {
         let Some((status, version, headers)) = parse(read)? else {
             let is_too_large = read.len() >= LARGEST_HEAD;
@@ -113,9 +121,14 @@ pub(super) fn take(read: &mut BytesMut, method: &Method) -> Result<Option<Head>,
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(HeadFault::Upgrade);
         }
-        // RFC 9110 §15.2: any number of interim answers may come before the final one.
         if !status.is_informational() {
             return judge(status, version, headers, method).map(Some);
+        }
+        // RFC 9110 §15.2 sets no number; but a flood of them would keep its reader from looking at
+        // the clock.
+        *interim += 1;
+        if *interim > MOST_INTERIM {
+            return Err(HeadFault::Interim);
         }
     }
 }
@@ -233,6 +246,8 @@ fn length_of(headers: &mut HeaderMap) -> Result<Option<u64>, HeadFault> {
 
 /// Largest head of an answer, in bytes.
 const LARGEST_HEAD: usize = 128 * 1024;
+/// Interim answers before one final answer.
+const MOST_INTERIM: u32 = 100;
 /// Fields in the head of an answer.
 const MOST_FIELDS: usize = 100;
 
@@ -244,7 +259,7 @@ mod tests {
 
     fn read(text: &str, method: &Method) -> Result<Option<(Head, usize)>, HeadFault> {
         let mut bytes = BytesMut::from(text.as_bytes());
-        take(&mut bytes, method).map(|head| head.map(|head| (head, bytes.len())))
+        take(&mut bytes, method, &mut 0).map(|head| head.map(|head| (head, bytes.len())))
     }
 
     #[track_caller]
@@ -315,6 +330,23 @@ mod tests {
         let text = format!("{text}HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n");
         let (head, _) = read(&text, &Method::GET).unwrap().unwrap();
         assert_eq!((head.response.status().as_u16(), head.keeps_alive), (200, false));
+    }
+
+    #[test]
+    fn bounds_the_interim_answers_however_they_are_cut() {
+        let interim = |count: u32| "HTTP/1.1 100 x\r\n\r\n".repeat(usize::try_from(count).unwrap());
+        let last = "HTTP/1.1 200 OK\r\n\r\n";
+        let text = format!("{}{last}", interim(MOST_INTERIM));
+        assert!(read(&text, &Method::GET).unwrap().is_some());
+        let text = format!("{}{last}", interim(MOST_INTERIM + 1));
+        assert_eq!(read(&text, &Method::GET).map(|_| ()), Err(HeadFault::Interim));
+        let mut count = 0;
+        for _ in 0..MOST_INTERIM {
+            let mut bytes = BytesMut::from(interim(1).as_bytes());
+            assert!(take(&mut bytes, &Method::GET, &mut count).unwrap().is_none());
+        }
+        let one_more = take(&mut BytesMut::from(interim(1).as_bytes()), &Method::GET, &mut count);
+        assert_eq!(one_more.map(|_| ()), Err(HeadFault::Interim));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Link {
         now: Instant,
         timeout: Duration,
     ) -> Result<Head, Lost> {
-        let mut wait = Wait { timeout, deadline: Some(now + timeout), writes: 0 };
+        let mut wait = Wait { timeout, deadline: Some(now + timeout), writes: 0, interim: 0 };
         poll_fn(|cx| self.poll_exchange(sending, method, &mut wait, cx)).await
     }
 
@@ -106,7 +106,7 @@ impl Link {
         }
         // An upstream may refuse and close before it has read everything: its answer counts.
         if sending.has_begun() {
-            match self.poll_head(method, cx) {
+            match self.poll_head(method, &mut wait.interim, cx) {
                 Poll::Ready(Err(Lost::Broken(_))) if matches!(sent, Poll::Ready(Err(_))) => {}
                 Poll::Ready(outcome) => return Poll::Ready(outcome),
                 Poll::Pending => {}
@@ -124,7 +124,12 @@ impl Link {
         self.poll_late(sending, wait, cx).map(|()| Err(Lost::Late))
     }
 
-    fn poll_head(&mut self, method: &Method, cx: &mut Context<'_>) -> Poll<Result<Head, Lost>> {
+    fn poll_head(
+        &mut self,
+        method: &Method,
+        interim: &mut u32,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Head, Lost>> {
         loop {
             match self.poll_read(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -135,7 +140,7 @@ impl Link {
                 }
                 Poll::Ready(Ok(_)) => {}
             }
-            match head::take(&mut self.read, method) {
+            match head::take(&mut self.read, method, interim) {
                 Ok(None) => {}
                 Ok(Some(head)) => return Poll::Ready(Ok(head)),
                 Err(fault) => return Poll::Ready(Err(Lost::Refused(fault))),
@@ -180,8 +185,15 @@ impl Link {
 
     /// Whether the upstream still keeps an unused connection open and silent. Bytes that nobody asked
     /// for would be taken for the answer to the next request.
-    pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
-        self.read.is_empty() && self.poll_read(cx).is_pending()
+    ///
+    /// Not by polling: a task that did much since it was woken is told to wait, whatever has come.
+    pub(super) fn is_open(&mut self) -> bool {
+        self.read.reserve(READ_AT_ONCE);
+        self.read.is_empty()
+            && matches!(
+                self.stream.try_read_buf(&mut self.read),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock
+            )
     }
 
     /// Whether nobody used the connection for longer than its destination allows.
@@ -196,6 +208,8 @@ struct Wait {
     timeout: Duration,
     deadline: Option<Instant>,
     writes: u64,
+    /// Interim answers so far.
+    interim: u32,
 }
 
 impl From<Lost> for UpstreamError {

@@ -19,7 +19,7 @@ use http::request::Parts;
 
 use answer_body::Source;
 pub use answer_body::{AnswerFault, ResponseBody};
-pub use body::{BodyFault, RequestBody};
+pub use body::{BodyFault, RequestBody, TrailerRules};
 pub use chunked::BrokenChunk;
 pub use head::HeadFault;
 use link::Lost;
@@ -91,7 +91,7 @@ impl Upstreams {
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
         let parts = pass.seal(parts);
         let mut sending = Sending::new(&parts, body);
-        let mut reused = self.pools.checkout(&destination, now).await;
+        let mut reused = self.pools.checkout(&destination, now);
         loop {
             let is_reused = reused.is_some();
             let mut link = match reused.take() {

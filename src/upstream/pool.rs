@@ -1,10 +1,8 @@
 //! The unused connections of one worker, per destination; the last one used is the first one taken.
 
-use std::future::poll_fn;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use prometheus::IntCounterVec;
@@ -31,12 +29,18 @@ impl Pools {
     }
 
     /// Takes an unused connection that is still open.
-    pub(super) async fn checkout(
-        &self,
-        destination: &Destination,
-        now: Instant,
-    ) -> Option<Box<Link>> {
-        poll_fn(|cx| Poll::Ready(self.take_open(destination, now, cx))).await
+    pub(super) fn checkout(&self, destination: &Destination, now: Instant) -> Option<Box<Link>> {
+        let mut stacks = self.lock();
+        let stack = stacks.get_mut(destination.slot)?;
+        while let Some(mut link) = stack.pop() {
+            if link.is_stale(now) {
+                // Those below have been unused for longer still.
+                stack.clear();
+            } else if link.is_open() {
+                return Some(link);
+            }
+        }
+        None
     }
 
     /// Opens a new connection.
@@ -63,33 +67,85 @@ impl Pools {
 
     /// Drops what was unused for too long or was closed by the other end.
     pub(super) fn sweep(&self) {
-        let mut cx = Context::from_waker(Waker::noop());
         let now = Instant::now();
         for stack in self.lock().iter_mut() {
-            stack.retain_mut(|link| !link.is_stale(now) && link.is_open(&mut cx));
+            stack.retain_mut(|link| !link.is_stale(now) && link.is_open());
         }
-    }
-
-    fn take_open(
-        &self,
-        destination: &Destination,
-        now: Instant,
-        cx: &mut Context<'_>,
-    ) -> Option<Box<Link>> {
-        let mut stacks = self.lock();
-        let stack = stacks.get_mut(destination.slot)?;
-        while let Some(mut link) = stack.pop() {
-            if link.is_stale(now) {
-                // Those below have been unused for longer still.
-                stack.clear();
-            } else if link.is_open(cx) {
-                return Some(link);
-            }
-        }
-        None
     }
 
     fn lock(&self) -> MutexGuard<'_, Stacks> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::gateway::Address;
+    use crate::id::UpstreamName;
+
+    async fn linked(pools: &Pools) -> (Destination, TcpStream, Box<Link>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let destination = Destination {
+            name: UpstreamName::new("api"),
+            slot: 0,
+            address: Address::Socket(listener.local_addr().unwrap()),
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(10),
+            idle_connections: 1,
+        };
+        let link = pools.open(&destination).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        (destination, theirs, link)
+    }
+
+    /// Takes a connection within a task that may do no more before it has waited.
+    async fn checkout_when_exhausted(pools: &Pools, destination: &Destination) -> bool {
+        poll_fn(|cx| {
+            while pin!(tokio::task::consume_budget()).poll(cx).is_ready() {}
+            Poll::Ready(pools.checkout(destination, Instant::now()).is_some())
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_busy_task_takes_no_connection_that_ended_or_spoke_unasked() {
+        let pools = Pools::new(&Metrics::new().unwrap());
+        let (destination, theirs, link) = linked(&pools).await;
+        pools.give_back(&destination, link);
+        assert!(checkout_when_exhausted(&pools, &destination).await, "open and silent");
+        drop(theirs);
+        for says in [&b"HTTP/1.1 200 OK\r\n\r\n"[..], b""] {
+            let (destination, mut theirs, link) = linked(&pools).await;
+            theirs.write_all(says).await.unwrap();
+            theirs.shutdown().await.unwrap();
+            link.stream.readable().await.unwrap();
+            pools.give_back(&destination, link);
+            assert!(!checkout_when_exhausted(&pools, &destination).await, "{says:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_sweep_closes_every_connection_that_ended() {
+        let pools = Pools::new(&Metrics::new().unwrap());
+        let mut all = Vec::new();
+        for _ in 0..200 {
+            let (mut destination, mut theirs, link) = linked(&pools).await;
+            theirs.shutdown().await.unwrap();
+            link.stream.readable().await.unwrap();
+            destination.idle_connections = 200;
+            pools.give_back(&destination, link);
+            all.push(theirs);
+        }
+        pools.sweep();
+        assert!(pools.lock().iter().all(Vec::is_empty));
     }
 }

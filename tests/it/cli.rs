@@ -22,12 +22,12 @@ use crate::world::process::Process;
 use crate::world::process::run;
 
 /// A token that is good by the system's clock.
-fn token() -> String {
+pub fn token() -> String {
     let now = Clock::system().now().seconds();
     P256.token("ES256", &claims_with(&json!({"exp": now + 600})))
 }
 
-fn folder_with(setup: &Setup) -> TempDir {
+pub fn folder_with(setup: &Setup) -> TempDir {
     let folder = TempDir::new().unwrap();
     setup.write(&folder);
     folder
@@ -182,7 +182,12 @@ fn explain_shows_the_decision_that_serve_would_make() {
 
 /// A spawned gateway and where it listens.
 fn serve(folder: &TempDir) -> (Process, SocketAddr) {
-    let mut process = Process::start(folder.path(), &["serve", "--config", "portcullis.yaml"]);
+    serve_with(folder, &[])
+}
+
+fn serve_with(folder: &TempDir, more: &[&str]) -> (Process, SocketAddr) {
+    let arguments = [&["serve", "--config", "portcullis.yaml"], more].concat();
+    let mut process = Process::start(folder.path(), &arguments);
     let address = loop {
         let line = process.line("127.0.0.1:");
         if line.contains("admin") && !line.contains("public") {
@@ -197,7 +202,7 @@ fn serve(folder: &TempDir) -> (Process, SocketAddr) {
     (process, address)
 }
 
-fn asked(address: SocketAddr, ask: &Ask) -> u16 {
+pub fn asked(address: SocketAddr, ask: &Ask) -> u16 {
     let mut client = Client::connect(address);
     client.send(&ask.bytes());
     client.answer(ask.method()).unwrap().status()
@@ -285,6 +290,47 @@ fn the_access_line_tells_what_happened_and_no_secret() {
     let (_, lines) = process.end();
     for line in lines {
         for hidden in [secret, APP_KEY, "canary-token", &token()[..60], "\"ada\""] {
+            assert!(!line.contains(hidden), "{hidden} in {line}");
+        }
+    }
+}
+
+#[test]
+fn the_most_talkative_log_tells_no_secret() {
+    let routes = "\n  - { match: \"* /api/**\", to: api }\n  - { match: \"* /public/**\", to: api, public: true }\n";
+    let mut setup = Setup::new().routes(routes).extra("store: \"sqlite:apps.db\"");
+    setup.access_log = "{ enabled: true }".into();
+    let folder = folder_with(&setup);
+    let (process, address) = serve_with(&folder, &["--log-level", "trace"]);
+    let body = "password=canary-body-1";
+    for (ask, status) in [
+        (Ask::get("/api/x?code=canary-query-2").keyed().bearing(&token()), 200),
+        (Ask::post("/api/x", body).keyed().bearing(&token()), 200),
+        (Ask::get("/api/x").keyed().bearing("canary-token-3"), 401),
+        (
+            Ask::get("/api/x").keyed().bearing("eyJhbGciOiJFUzI1NiJ9.eyJjYW5hcnkiOjR9.Y2FuYXJ5LTQ"),
+            401,
+        ),
+        (Ask::get("/api/x").field("X-App-Key", "canary-key-5").bearing(&token()), 401),
+        (Ask::get("/api/x").field("X-App-Key", "pc_canary_6").bearing(&token()), 401),
+        (Ask::get("/api/x").keyed().field("Authorization", "Basic Y2FuYXJ5OmNhbmFyeQ=="), 401),
+        (Ask::get("/public/x").field("Cookie", "session=canary-cookie-7"), 200),
+        (Ask::get("/public/x").field("Content-Length", "canary-length-8"), 400),
+        (Ask::get("/public/x?canary-raw-9=<>"), 400),
+        (Ask::post("/api/x", body).keyed().bearing(&token()).without("Content-Length"), 200),
+    ] {
+        assert_eq!(asked(address, &ask), status, "{ask:?}");
+    }
+    process.signal("TERM");
+    let (_, lines) = process.end();
+    assert!(lines.iter().any(|line| line.contains("DEBUG")), "{lines:#?}");
+    let token = token();
+    let (_, signature) = token.rsplit_once('.').unwrap();
+    let claims = token.split('.').nth(1).unwrap();
+    for line in lines {
+        for hidden in
+            ["canary", APP_KEY, signature, claims, "Y2FuYXJ5", "eyJjYW5hcnkiOjR9", "\"ada\""]
+        {
             assert!(!line.contains(hidden), "{hidden} in {line}");
         }
     }

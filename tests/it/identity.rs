@@ -1,6 +1,7 @@
 //! Who is calling is told by the gateway alone, in every spelling and on every route.
 
 use crate::world::APP;
+use crate::world::APP_KEY;
 use crate::world::Ask;
 use crate::world::Message;
 use crate::world::Setup;
@@ -248,4 +249,33 @@ fn a_trusted_proxy_is_believed() {
     );
     assert_eq!(forwarded.fields.one("x-forwarded-for"), "127.0.0.1");
     assert_eq!(forwarded.fields.one("x-forwarded-proto"), "http");
+}
+
+#[test]
+fn only_a_verified_application_tells_the_address_of_its_client() {
+    let checks =
+        "\n  app: { app_key: { id: X-Id, secret: X-Secret, client_address: X-Told-Address } }\n";
+    let routes = "\n  - { match: \"* /api/**\", to: api }\n  - { match: \"* /api/maybe\", to: api, require: \"app?\" }\n  - { match: \"* /public/**\", to: api, public: true }\n";
+    let world = Setup::new()
+        .checks(checks)
+        .routes(routes)
+        .defaults("{ require: app, forward: { X-App-Id: app.id } }")
+        .start();
+    let paired = |path: &str| Ask::get(path).field("X-Id", APP).field("X-Secret", APP_KEY);
+    for path in ["/api/x", "/api/maybe"] {
+        let told = world.pass(&paired(path).field("X-Told-Address", "192.0.2.7"));
+        assert_eq!(told.fields.one("x-told-address"), "192.0.2.7");
+        for bad in ["", "nobody", "192.0.2.7, 192.0.2.8"] {
+            let answer = world.answer(&paired(path).field("X-Told-Address", bad));
+            assert_eq!(answer.status(), 400, "{bad:?}");
+        }
+    }
+    let pretended = ["/api/maybe", "/public/x"].map(Ask::get);
+    for ask in pretended.into_iter().chain([paired("/public/x")]) {
+        for name in ["X-Told-Address", "x_told_address", "X-Told_ADDRESS"] {
+            let sent = world.pass(&ask.clone().field(name, "6.6.6.6").field("X-Told", "kept"));
+            assert!(!format!("{sent:?}").contains("6.6.6.6"), "{name}: {sent:?}");
+            assert_eq!(sent.fields.one("x-told"), "kept");
+        }
+    }
 }

@@ -11,20 +11,27 @@
 mod world;
 
 mod apps;
+mod binary;
 mod cli;
+mod clients;
 mod credentials;
+mod desync;
 mod drain;
 mod faults;
+mod formulas;
 mod forwarding;
 mod framing;
 mod hosts;
 mod identity;
 mod issuers;
+mod many_routes;
 mod methods;
 mod metrics;
 mod paths;
+mod permissions;
 mod recorder;
 mod refusals;
 mod reload;
 mod routes;
+mod secured;
 mod tokens;

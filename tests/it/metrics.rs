@@ -3,8 +3,11 @@
 use crate::world::APP_KEY;
 use crate::world::Ask;
 use crate::world::Client;
+use crate::world::Issuer;
+use crate::world::Setup;
 use crate::world::TOKEN;
 use crate::world::World;
+use crate::world::keys::P256;
 
 #[test]
 fn health_and_metrics_are_on_the_admin_port_only() {
@@ -106,5 +109,89 @@ fn open_connections_are_counted_down_again() {
     let deadline = std::time::Instant::now() + crate::world::DEADLINE;
     while world.metric("portcullis_connections") > 0.1 {
         assert!(std::time::Instant::now() < deadline, "connections leak");
+    }
+}
+
+/// Every family of ours, its kind and its labels; nothing else is on the page.
+const FAMILIES: [(&str, &str, &[&str]); 24] = [
+    ("access_lines_lost_total", "counter", &[]),
+    ("app_key_cache_hits_total", "counter", &[]),
+    ("app_key_cache_misses_total", "counter", &[]),
+    ("auth_decisions_total", "counter", &["reason", "result", "route"]),
+    ("auth_duration_seconds", "histogram", &["route"]),
+    ("build_info", "gauge", &["version"]),
+    ("config_last_reload_success_timestamp_seconds", "gauge", &[]),
+    ("config_reload_total", "counter", &["result"]),
+    ("connections", "gauge", &[]),
+    ("connections_refused_total", "counter", &[]),
+    ("http_malformed_total", "counter", &[]),
+    ("http_request_duration_seconds", "histogram", &["route"]),
+    ("http_requests_total", "counter", &["code", "method", "route"]),
+    ("jwks_age_seconds", "gauge", &["issuer"]),
+    ("jwks_keys", "gauge", &["issuer", "kid"]),
+    ("jwks_next_fetch_seconds", "gauge", &["issuer"]),
+    ("jwks_refresh_total", "counter", &["issuer", "result"]),
+    ("panics_total", "counter", &[]),
+    ("store_age_seconds", "gauge", &[]),
+    ("token_cache_evictions_total", "counter", &[]),
+    ("token_cache_hits_total", "counter", &[]),
+    ("token_cache_misses_total", "counter", &[]),
+    ("upstream_connections_total", "counter", &["outcome", "upstream"]),
+    ("upstream_duration_seconds", "histogram", &["route"]),
+];
+
+/// The labels of a series, but for the bound of a bucket.
+fn labels(series: &str) -> Vec<&str> {
+    let inside = series.split_once('{').map_or("", |(_, rest)| rest.trim_end_matches('}'));
+    let mut names: Vec<_> =
+        inside.split("\",").filter_map(|label| Some(label.split_once("=\"")?.0)).collect();
+    names.retain(|name| *name != "le");
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn the_metrics_are_a_closed_list_of_names_kinds_and_labels() {
+    let issuer = Issuer::publishing(&[&P256]);
+    let entry = format!(
+        "{{ issuer: \"https://id.test\", audience: orders, algorithms: [ES256], jwks: \"{}\" }}",
+        issuer.jwks_url()
+    );
+    let folder = tempfile::TempDir::new().unwrap();
+    let store = format!("store: \"sqlite:{}\"", folder.path().join("apps.db").display());
+    let world = Setup::new().jwt(&entry).extra(&store).start();
+    world.pass(&Ask::get("/api/x").signed());
+    world.deny(&Ask::get("/api/x"), &[401]);
+    world.deny(&Ask::get("/nowhere").signed(), &[404]);
+    world.deny(&Ask::get("/api/x").field("X-App-Key", "pc_x_y"), &[401]);
+    world.connect().send(b"nonsense\r\n\r\n");
+    assert!(world.reload_with("routes:", "rutes:").is_err());
+    let page = world.admin("/metrics").text();
+    let mut found = Vec::new();
+    for (name, kind) in
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+    {
+        let Some(ours) = name.strip_prefix("portcullis_") else {
+            assert!(name.starts_with("process_"), "{name}");
+            continue;
+        };
+        let suffixes = ["", "_bucket", "_sum", "_count"];
+        let series =
+            page.lines().filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series);
+        let of_it = series.filter(|series| {
+            let plain = series.split('{').next().unwrap();
+            suffixes.iter().any(|suffix| plain.strip_suffix(suffix) == Some(name))
+        });
+        let mut sets: Vec<_> = of_it.map(labels).collect();
+        sets.dedup();
+        assert_eq!(sets.len(), 1, "{name} has series with different labels: {sets:?}");
+        found.push((ours, kind, sets.remove(0)));
+    }
+    let expected: Vec<_> =
+        FAMILIES.iter().map(|(name, kind, labels)| (*name, *kind, labels.to_vec())).collect();
+    assert_eq!(found, expected);
+    for (name, kind, _) in found {
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
+        assert!(kind != "histogram" || name.ends_with("_seconds"), "{name} has a unit");
     }
 }

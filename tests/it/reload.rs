@@ -11,8 +11,10 @@ use crate::world::Ask;
 use crate::world::Setup;
 use crate::world::Upstream;
 use crate::world::World;
+use crate::world::keys::NOW;
 use crate::world::keys::OTHER_P256;
 use crate::world::keys::P256;
+use crate::world::keys::P384;
 use crate::world::keys::claims;
 use crate::world::keys::jwks;
 
@@ -100,6 +102,76 @@ fn a_key_taken_away_is_refused_even_where_its_token_was_cached() {
     }
 }
 
+/// The entry of the usual check with one of its lines replaced.
+fn with_rule(from: &str, to: &str) -> (String, String) {
+    let usual = r#"{ issuer: "https://id.test", audience: [orders], algorithms: [ES256], jwks: "file:keys.json", permissions: /roles, identity: /sub, leeway: 0s }"#;
+    assert!(usual.contains(from), "{from} is not in {usual}");
+    (usual.to_owned(), usual.replace(from, to))
+}
+
+#[test]
+fn a_token_that_was_cached_is_judged_by_the_rules_in_force() {
+    for (from, to) in [
+        ("issuer: \"https://id.test\"", "issuer: \"https://other.test\""),
+        ("audience: [orders]", "audience: [others]"),
+        ("algorithms: [ES256]", "algorithms: [ES384]"),
+        ("identity: /sub", "identity: /nobody"),
+        ("leeway: 0s", "leeway: 0s, typ: [at+jwt]"),
+    ] {
+        let (usual, changed) = with_rule(from, to);
+        let keys = jwks(&[&P256, &P384]);
+        let world = Setup::new().jwt(&usual).file("keys.json", &keys).extra("workers: 2").start();
+        let status = || world.answer(&Ask::get("/api/x").signed()).status();
+        for _ in 0..8 {
+            assert_eq!(status(), 200);
+        }
+        world.reload_with(&usual, &changed).unwrap();
+        for _ in 0..8 {
+            let mark = world.upstream.mark();
+            assert_eq!(status(), 401, "{to}");
+            assert_eq!(world.upstream.since(&mark).unwrap(), [], "{to}");
+        }
+        world.reload_with(&changed, &usual).unwrap();
+        assert_eq!(status(), 200, "{to}");
+    }
+}
+
+#[test]
+fn a_token_that_was_cached_with_leeway_expires_when_the_leeway_goes() {
+    let (usual, changed) = with_rule("leeway: 0s", "leeway: 60s");
+    let world = Setup::new().jwt(&changed).extra("workers: 2").start();
+    let status = || world.answer(&Ask::get("/api/x").signed()).status();
+    let lifetime = claims()["exp"].as_i64().unwrap() - NOW;
+    world.advance(u64::try_from(lifetime).unwrap() + 30);
+    for _ in 0..8 {
+        assert_eq!(status(), 200, "within the leeway");
+    }
+    world.reload_with(&changed, &usual).unwrap();
+    for _ in 0..8 {
+        assert_eq!(status(), 401, "without it");
+    }
+}
+
+#[test]
+fn a_token_that_was_cached_for_one_check_is_not_good_for_another() {
+    let entry = |audience: &str| {
+        format!(
+            "{{ issuer: \"https://id.test\", audience: {audience}, algorithms: [ES256], jwks: \"file:keys.json\" }}"
+        )
+    };
+    let checks = format!(
+        "\n  app: {{ app_key: {{ header: X-App-Key }} }}\n  user: {{ jwt: [ {} ] }}\n  staff: {{ jwt: [ {} ] }}\n",
+        entry("orders"),
+        entry("staff")
+    );
+    let routes = "\n  - { match: \"* /api/**\", to: api }\n  - { match: \"* /staff/**\", to: api, require: app and staff }\n";
+    let world = Setup::new().checks(&checks).routes(routes).extra("workers: 1").start();
+    for _ in 0..4 {
+        world.pass(&Ask::get("/api/x").signed());
+        world.deny(&Ask::get("/staff/x").signed(), &[401]);
+    }
+}
+
 #[test]
 fn an_application_taken_away_is_refused_at_once() {
     let world = World::usual();
@@ -121,7 +193,7 @@ fn reloads_under_load_lose_no_request() {
             scope.spawn(move || load(world, over, kept))
         });
         let (mut from, mut to) = ("* /api/admin/**", "* /api/other/**");
-        for _ in 0..30 {
+        for _ in 0..40 {
             world.reload_with(from, to).unwrap();
             std::mem::swap(&mut from, &mut to);
         }
@@ -140,7 +212,9 @@ fn load(world: &World, over: &AtomicBool, keep_alive: bool) -> u32 {
             client = world.connect();
         }
         client.send(&Ask::get("/api/x").signed().bytes());
-        assert_eq!(client.answer("GET").unwrap().status(), 200);
+        let answer = client.answer("GET").unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.fields.lacks("connection"), "a reload ends no connection: {answer:?}");
         served += 1;
     }
     served

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::Common;
 use super::own::{Carried, OwnTokens, carried, verifier};
 use crate::config::AppKeySettings;
@@ -46,6 +48,8 @@ pub(super) struct Compiled {
     pub(super) checks: Vec<Check>,
     pub(super) keys: Vec<KeyLocation>,
     pub(super) tokens: Vec<Locations>,
+    /// Headers in which applications tell their clients' addresses.
+    pub(super) addresses: Vec<HeaderName>,
     pub(super) remotes: Vec<Arc<RemoteKeys>>,
 }
 
@@ -144,6 +148,7 @@ impl Ground<'_> {
         if !app.keep {
             self.compiled.keys.push(location.clone());
         }
+        self.compiled.addresses.extend(app.client_address.clone());
         let keys = Arc::clone(&self.apps);
         Some(Gate::App(AppGate { location, keys, client_address: app.client_address.clone() }))
     }
@@ -334,6 +339,7 @@ impl Ground<'_> {
         let mut settings = RemoteSettings::new(label, source, algorithms.to_vec());
         settings.max_stale = entry.max_stale;
         settings.seed = self.kept.seed;
+        settings.writes_file = self.kept.writes_key_sets;
         settings.file = self.settings.cache.key_sets.as_ref().map(|folder| {
             let name = crate::id::Digest::of(format!("{:?}", settings.source).as_bytes());
             folder.join(format!("{}.json", name.short()))

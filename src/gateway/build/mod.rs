@@ -55,7 +55,7 @@ impl Gateway {
         let services = logins::compile(&mut common, findings);
         let offered = services.as_deref().unwrap_or_default();
         let compiled = checks::compile(loaded, common, offered, findings);
-        loaded.named_files = secrets.into_named_files();
+        loaded.named_files.extend(secrets.into_named_files());
         let names = Names::new(loaded);
         let calls = logins::routes(&names, offered, (settings, kept), findings);
         let known = compiled.as_ref().map_or(&[][..], |compiled| &compiled.checks);
@@ -64,6 +64,8 @@ impl Gateway {
         if findings.has_errors() {
             return None;
         }
+        // An address that nobody vouches for is removed like an identity that was made up.
+        let reserved = routes.identity_names.iter().chain(&compiled.addresses);
         let gateway = Self {
             bounds: Bounds {
                 target: settings.limits.target,
@@ -74,7 +76,7 @@ impl Gateway {
             routes: routes.table,
             checks: Checks(compiled.checks),
             fallback: routes.fallback,
-            reserved: Arc::new(IdentityNames::new(&routes.identity_names)),
+            reserved: Arc::new(IdentityNames::new(reserved)),
             stripping: Arc::new(Stripping { keys: compiled.keys, tokens: compiled.tokens }),
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,

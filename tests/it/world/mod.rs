@@ -1,6 +1,7 @@
 //! The world around the gateway: a strict client before it, recorders behind it, issuers beside it.
 
 mod ask;
+pub mod authority;
 mod client;
 mod gate;
 mod gateway;
@@ -8,6 +9,7 @@ mod issuer;
 pub mod keys;
 pub mod oracle;
 pub mod process;
+mod secure;
 mod upstream;
 mod wire;
 
@@ -22,6 +24,7 @@ pub use gateway::Setup;
 pub use gateway::World;
 pub use issuer::Issuer;
 pub use issuer::Manner;
+pub use secure::Secure;
 pub use upstream::Mark;
 pub use upstream::Record;
 pub use upstream::Step;

@@ -49,7 +49,16 @@ pub struct Process {
 impl Process {
     /// Starts the binary in a folder.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(folder, arguments).spawn().unwrap();
+        Self::spawn(&mut command(folder, arguments))
+    }
+
+    /// Starts it where the roots of trust are those of a file.
+    pub fn start_trusting(folder: &Path, arguments: &[&str], roots: &Path) -> Self {
+        Self::spawn(command(folder, arguments).env("SSL_CERT_FILE", roots))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         follow(child.stdout.take().unwrap(), sender.clone());
         follow(child.stderr.take().unwrap(), sender);
