@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::Block;
-use aws_lc_rs::rand;
 use prometheus::IntCounter;
 use tokio::sync::oneshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::cost::PasswordCost;
 use super::phc::{OUTPUT, Phc};
+use super::random;
 use crate::secret;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
@@ -66,8 +66,11 @@ struct Shared {
 impl Hasher {
     /// A hasher with permits and places as `settings` say.
     pub fn new(settings: HashSettings, metrics: &Metrics) -> Result<Self, HashError> {
-        let nobody =
-            Phc { cost: settings.cost, salt: random::<SALT>()?.to_vec(), output: random()? };
+        let nobody = Phc {
+            cost: settings.cost,
+            salt: random::bytes::<SALT>().map_err(|_| HashError::Failed)?.to_vec(),
+            output: random::bytes().map_err(|_| HashError::Failed)?,
+        };
         Ok(Self(Arc::new(Shared {
             settings,
             permits: Arc::new(Semaphore::new(settings.concurrent.max(1))),
@@ -211,7 +214,7 @@ fn salt_beside(cost: PasswordCost, beside: &[Secret<String>]) -> Result<Vec<u8>,
     let others = beside.iter().filter_map(|text| Phc::parse(text.expose()));
     match others.into_iter().find(|other| other.cost == cost) {
         Some(other) => Ok(other.salt),
-        None => Ok(random::<SALT>()?.to_vec()),
+        None => Ok(random::bytes::<SALT>().map_err(|_| HashError::Failed)?.to_vec()),
     }
 }
 
@@ -221,12 +224,6 @@ fn has_same_work(left: &Phc, right: &Phc) -> bool {
 
 fn owned(password: Secret<&str>) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(password.expose().as_bytes().to_vec())
-}
-
-fn random<const N: usize>() -> Result<[u8; N], HashError> {
-    let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| HashError::Failed)?;
-    Ok(bytes)
 }
 
 /// A place in the queue, given back when dropped, also by a caller that goes away.
@@ -259,6 +256,7 @@ const SALT: usize = 16;
 mod tests {
     use std::future;
     use std::pin::pin;
+    use std::slice;
     use std::sync::mpsc;
     use std::task::Poll;
 
@@ -314,15 +312,15 @@ mod tests {
         let (hasher, _) = hasher(1, 0);
         let first = hasher.hash(Secret::new("x"), &[]).await.unwrap();
         assert_ne!(first.expose(), kept("x", &[]).expose());
-        assert_eq!(first.expose(), kept("x", &[first.clone()]).expose());
-        assert_ne!(first.expose(), kept("y", &[first.clone()]).expose());
+        assert_eq!(first.expose(), kept("x", slice::from_ref(&first)).expose());
+        assert_ne!(first.expose(), kept("y", slice::from_ref(&first)).expose());
     }
 
     #[tokio::test]
     async fn whoever_is_asked_about_one_hash_is_computed() {
         let (hasher, count) = hasher(1, 0);
         let first = kept("one", &[]);
-        let second = kept("two", &[first.clone()]);
+        let second = kept("two", slice::from_ref(&first));
         let third = kept("three", &[first.clone(), second.clone()]);
         let one_user = [first.clone(), second, third];
         let damaged = [Secret::new("$argon2id$v=19$m=8".to_owned())];
@@ -356,7 +354,7 @@ mod tests {
         let dearer = hash_password(Secret::new("x"), dearer, &[]).unwrap();
         assert!(!hasher.needs_rehash(&kept("x", &[])));
         assert!(hasher.needs_rehash(&dearer));
-        assert_ne!(kept("x", &[dearer.clone()]).expose(), kept("x", &[dearer]).expose());
+        assert_ne!(kept("x", slice::from_ref(&dearer)).expose(), kept("x", &[dearer]).expose());
     }
 
     #[tokio::test]

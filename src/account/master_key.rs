@@ -235,11 +235,11 @@ mod tests {
     fn what_is_no_key_or_a_weak_one_is_refused() {
         for (text, expected) in [
             (String::new(), MasterKeyError::Form),
-            (HEX[1..].to_owned(), MasterKeyError::Form),
+            (HEX.split_at(1).1.to_owned(), MasterKeyError::Form),
             (format!("{HEX}0"), MasterKeyError::Form),
             (HEX.replace('f', "g"), MasterKeyError::Form),
             (HEX.replacen("00", "+1", 1), MasterKeyError::Form),
-            (format!(" {}", &HEX[1..]), MasterKeyError::Form),
+            (format!(" {}", HEX.split_at(1).1), MasterKeyError::Form),
             ("AAECAwQFBgcICQoLDA0ODwARIjNEVWZ3iJmqu8zd7v".to_owned(), MasterKeyError::Form),
             ("correct horse battery staple".to_owned(), MasterKeyError::Form),
             ("0".repeat(64), MasterKeyError::Weak("it consists of very few different bytes")),

@@ -2,22 +2,40 @@
 //!
 //! Reads no request and writes no answer.
 
+mod accounts;
 mod budget;
 mod challenge;
 mod cost;
 mod hasher;
 mod master_key;
 mod password;
+mod passwords;
 mod phc;
+mod random;
 mod refresh_token;
+mod second_factor;
+mod sessions;
 mod throttle;
 mod totp;
 
+pub use accounts::{
+    AccountSettings, Accounts, Answer, Attempt, Challenge, Guards, SecondFactorRule, SignInError,
+};
 pub use challenge::{ChallengeKey, Challenges, Occasion};
 pub use cost::{CostError, PasswordCost};
 pub use hasher::{HashError, HashSettings, Hasher, hash_password};
 pub use master_key::{KeyName, MasterKey, MasterKeyError, OpenError, Purpose, SealError};
 pub use password::{PasswordPolicy, WeakPassword};
+pub use passwords::{PasswordError, RegisterError};
 pub use refresh_token::RefreshToken;
+pub use second_factor::{Demand, EnrolError, Enrolment};
+pub use sessions::{Granted, Opening, SessionError};
 pub use throttle::{Limited, Lockout, Throttle, ThrottleSettings, Ticket};
 pub use totp::{RECOVERY_CODES, RecoveryCode, SEED, Totp};
+
+#[cfg(test)]
+mod second_factor_tests;
+#[cfg(test)]
+mod session_tests;
+#[cfg(test)]
+mod tests;
