@@ -15,6 +15,7 @@ mod random;
 mod refresh_token;
 mod second_factor;
 mod sessions;
+mod signing_key;
 mod throttle;
 mod totp;
 
@@ -30,6 +31,7 @@ pub use passwords::{PasswordError, RegisterError};
 pub use refresh_token::RefreshToken;
 pub use second_factor::{Demand, EnrolError, Enrolment};
 pub use sessions::{Granted, Opening, SessionError};
+pub use signing_key::{SigningKeyError, new_signing_key, open_key, open_signing_key};
 pub use throttle::{Limited, Lockout, Throttle, ThrottleSettings, Ticket};
 pub use totp::{RECOVERY_CODES, RecoveryCode, SEED, Totp};
 
