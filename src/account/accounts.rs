@@ -313,7 +313,8 @@ const fn judge_state(state: UserState, door: Door) -> Result<(), SignInError> {
 /// Tells the log what the store said, and the caller only that it failed.
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 pub(super) fn unavailable(error: StoreError) -> SignInError {
-    tracing::error!(error = &error as &dyn std::error::Error, "accounts cannot be used");
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    tracing::error!(%error, cause, "accounts cannot be used");
     SignInError::Unavailable
 }
 

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::rand;
-
-use super::master_key::{MasterKey, OpenError, Purpose, SealError};
+use super::master_key::MasterKey;
+use super::signing_key::{SigningKeyError, new_signing_key, open_key};
 use crate::clock::Timestamp;
-use crate::jwt::{Family, OwnKey, OwnKeyError, OwnKeys, SignerError, TokenSigner};
-use crate::store::{NewSigningKey, SigningKeyRecord, Store, StoreError};
+use crate::jwt::{OwnKey, OwnKeyError, OwnKeys};
+use crate::store::{SigningKeyRecord, Store, StoreError};
 
 /// Why our own keys are not in force.
 #[derive(Debug, thiserror::Error)]
@@ -18,18 +17,9 @@ pub enum KeyringError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A kept key cannot be unsealed.
-    #[error("the signing key `{0}` cannot be unsealed")]
-    Sealed(String, #[source] OpenError),
-    /// A new key cannot be sealed.
+    /// A key cannot be made or unsealed.
     #[error(transparent)]
-    Seal(#[from] SealError),
-    /// A new key cannot be made.
-    #[error(transparent)]
-    Make(#[from] SignerError),
-    /// The system has no randomness to give.
-    #[error("cannot draw random numbers")]
-    Random,
+    Key(#[from] SigningKeyError),
     /// A kept key is no key.
     #[error(transparent)]
     Unusable(#[from] OwnKeyError),
@@ -60,7 +50,7 @@ impl Keyring {
         for keys in families {
             let signs = |key: &SigningKeyRecord| key.family == keys.family() && key.may_sign(now);
             if !kept.iter().any(signs) {
-                let key = new_key(keys, &self.master, now)?;
+                let key = new_signing_key(&self.master, keys.family(), keys.algorithm(), now)?;
                 is_new |= self.store.add_first_signing_key(&key, now).await?;
             }
         }
@@ -91,42 +81,10 @@ impl Keyring {
         kept.iter()
             .filter(of_family)
             .map(|key| {
-                let material = self.master.open(Purpose::SigningKey, &key.kid, &key.sealed);
-                let material =
-                    material.map_err(|error| KeyringError::Sealed(key.kid.clone(), error))?;
+                let material = open_key(&self.master, key)?;
                 let signs = Some(key.kid.as_str()) == signing;
                 Ok(OwnKey { kid: key.kid.clone(), material, signs })
             })
             .collect()
     }
-}
-
-/// A new key for a family, sealed; it signs at once.
-pub fn new_key(
-    keys: &OwnKeys,
-    master: &MasterKey,
-    signs_from: Timestamp,
-) -> Result<NewSigningKey, KeyringError> {
-    let mut name = [0; 8];
-    rand::fill(&mut name).map_err(|_| KeyringError::Random)?;
-    let kid: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-    let algorithm = keys.algorithm();
-    let (material, public) = if algorithm.family() == Family::Hmac {
-        let mut secret = vec![0; 64];
-        rand::fill(&mut secret).map_err(|_| KeyringError::Random)?;
-        (secret, None)
-    } else {
-        let pem = TokenSigner::generate_pem(algorithm)?;
-        let signer = TokenSigner::from_pem(pem.expose(), algorithm, Some(kid.clone()))?;
-        (pem.expose().as_bytes().to_vec(), signer.public_jwk())
-    };
-    let sealed = master.seal(Purpose::SigningKey, &kid, &material)?;
-    Ok(NewSigningKey {
-        kid,
-        family: keys.family().to_owned(),
-        algorithm: algorithm.name().to_owned(),
-        sealed,
-        public,
-        signs_from,
-    })
 }

@@ -29,7 +29,7 @@ pub use challenge::{ChallengeKey, Challenges, Occasion};
 pub use cost::{CostError, PasswordCost};
 pub use hasher::{HashError, HashSettings, Hasher, hash_password};
 pub use keeper::{Keeper, Known};
-pub use keys::{Keyring, KeyringError, new_key};
+pub use keys::{Keyring, KeyringError};
 pub use master_key::{KeyName, MasterKey, MasterKeyError, OpenError, Purpose, SealError};
 pub use password::{PasswordPolicy, WeakPassword};
 pub use passwords::{PasswordError, RegisterError};
@@ -40,5 +40,9 @@ pub use signing_key::{SigningKeyError, new_signing_key, open_key, open_signing_k
 pub use throttle::{Limited, Lockout, Throttle, ThrottleSettings, Ticket};
 pub use totp::{RECOVERY_CODES, RecoveryCode, SEED, Totp};
 
+#[cfg(test)]
+mod second_factor_tests;
+#[cfg(test)]
+mod session_tests;
 #[cfg(test)]
 mod tests;

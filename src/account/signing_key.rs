@@ -1,11 +1,12 @@
 //! Keys that sign our own tokens: made, sealed for keeping, opened again.
 
-use aws_lc_rs::rand;
+use aws_lc_rs::error::Unspecified;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::master_key::{MasterKey, OpenError, Purpose, SealError};
+use super::random;
 use crate::clock::Timestamp;
 use crate::jwt::{Algorithm, Family, SignerError, TokenSigner};
 use crate::secret::Secret;
@@ -37,6 +38,12 @@ pub enum SigningKeyError {
     Signer(#[from] SignerError),
 }
 
+impl From<Unspecified> for SigningKeyError {
+    fn from(_: Unspecified) -> Self {
+        Self::Random
+    }
+}
+
 /// Makes a key for a family of dialects, sealed for the store.
 pub fn new_signing_key(
     master: &MasterKey,
@@ -44,10 +51,10 @@ pub fn new_signing_key(
     algorithm: Algorithm,
     signs_from: Timestamp,
 ) -> Result<NewSigningKey, SigningKeyError> {
-    let kid = URL_SAFE_NO_PAD.encode(random::<12>()?);
+    let kid = URL_SAFE_NO_PAD.encode(random::bytes::<12>()?);
     let (key, public) = if algorithm.family() == Family::Hmac {
         // As long as the longest hash, whose own strength it thereby has.
-        (Zeroizing::new(random::<64>()?.to_vec()), None)
+        (Zeroizing::new(random::bytes::<64>()?.to_vec()), None)
     } else {
         let pem = TokenSigner::generate_pem(algorithm)?;
         let signer = TokenSigner::from_pem(pem.expose(), algorithm, Some(kid.clone()))?;
@@ -82,12 +89,6 @@ pub fn open_key(
     master
         .open(Purpose::SigningKey, &record.kid, &record.sealed)
         .map_err(|source| SigningKeyError::Open { kid: record.kid.clone(), source })
-}
-
-fn random<const N: usize>() -> Result<[u8; N], SigningKeyError> {
-    let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| SigningKeyError::Random)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

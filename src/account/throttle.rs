@@ -43,7 +43,7 @@ pub struct ThrottleSettings {
     pub network: Lockout,
     /// Wrong one-time codes for one account, from wherever, in however many attempts to sign in.
     pub codes: Lockout,
-    /// Budgets kept; beyond them, new ones are shared.
+    /// Budgets of strangers kept; beyond them, new ones are shared.
     pub capacity: usize,
 }
 
@@ -252,10 +252,13 @@ impl State {
         Ok(wanted)
     }
 
-    /// The key itself while there is room. Afterwards one of a few that many share: somebody may be
+    /// The key itself while there is room. Afterwards one of a few that many share: a stranger may be
     /// refused for another's failures, but filling the table does not make failures uncounted.
     fn place_for(&self, key: Key, capacity: usize) -> Key {
-        if self.budgets.len() < capacity || self.budgets.contains_key(&key) {
+        // Only who signed in before, or knows the password, gets this far; their number is that of
+        // real accounts, and they shall not suffer from a flood of strangers.
+        let is_owner = matches!(key, Key::Usual(..) | Key::Codes(_));
+        if is_owner || self.budgets.len() < capacity || self.budgets.contains_key(&key) {
             return key;
         }
         let text = format!("{key:?}");
@@ -561,6 +564,7 @@ mod tests {
             }
         }
         assert!(throttle.state().budgets.len() <= 16 + 256 + 2);
+        let_through(take(&throttle, "owner", HOME));
         assert!(refused > 8000, "{refused}");
         // Time makes room again.
         let hour = |login| throttle.try_take(login, address(HOME), LOCKOUT, at(3600)).err();
