@@ -13,6 +13,8 @@ mod rules;
 mod scope;
 mod second_factor;
 mod template;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::collections::BTreeMap;
