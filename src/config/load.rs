@@ -114,7 +114,8 @@ fn words(error: &YamlError) -> (String, Option<String>) {
             (format!("unknown key `{field}`"), Some(choice(field, expected)))
         }
         YamlError::SerdeUnknownVariant { variant, expected, .. } => {
-            (format!("unknown kind of check `{variant}`"), Some(choice(variant, expected)))
+            let what = if expected.contains(&"app_key") { "kind of check" } else { "name" };
+            (format!("unknown {what} `{variant}`"), Some(choice(variant, expected)))
         }
         YamlError::SerdeMissingField { field, .. } => (format!("missing key `{field}`"), None),
         YamlError::DuplicateMappingKey { key, .. } => {
@@ -139,7 +140,7 @@ fn words(error: &YamlError) -> (String, Option<String>) {
         YamlError::ExpectedStringKeyForExternallyTaggedEnum { .. }
         | YamlError::ExpectedMappingEndAfterEnumVariantValue { .. } => (
             "a check is of exactly one kind".to_owned(),
-            Some("write either `app_key` or `jwt`; another kind is another check".to_owned()),
+            Some("write one of `app_key`, `jwt`, `basic` and `header`".to_owned()),
         ),
         YamlError::Eof { .. } => (
             "the file holds no configuration, or ends within it".to_owned(),

@@ -8,13 +8,15 @@ mod call;
 mod compile;
 mod fields;
 mod load;
+#[cfg(test)]
+mod own;
 mod parts;
 mod rules;
 mod scope;
 mod second_factor;
-mod template;
 #[cfg(test)]
-mod tests;
+mod shipped;
+mod template;
 mod token;
 
 use std::collections::BTreeMap;

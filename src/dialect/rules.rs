@@ -76,7 +76,7 @@ fn one_match(kind: CallKind, text: &At<String>, findings: &mut Findings) -> Opti
         return None;
     };
     let names_session = path.ends_with("/{session}");
-    if (kind == CallKind::EndSession) != names_session || path.matches('{').count() > 1 {
+    if (kind == CallKind::EndSession) != names_session || path.matches('{').count() != usize::from(names_session) {
         findings
             .error(text.place, format!("`{path}` does not fit `{}`", kind.name()))
             .help("`/{session}` ends the path of `end_session`; other calls have no parameters");

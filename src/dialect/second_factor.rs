@@ -108,3 +108,57 @@ impl<'de> Visitor<'de> for MembersVisitor {
         Ok(Members(members))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(body: &str) -> Result<(Option<(String, String)>, String), Failure> {
+        let members = SecondFactor { challenge: "pub".to_owned(), code: "priv".to_owned() };
+        let taken = members.take(body.as_bytes()).map_err(|error| error.failure)?;
+        let answer = taken.answer.map(|(key, code)| (key.expose().clone(), code.expose().clone()));
+        Ok((answer, String::from_utf8(taken.rest).unwrap()))
+    }
+
+    #[test]
+    fn the_two_members_are_taken_and_the_rest_stays_as_it_was_written() {
+        let both = Some(("k".to_owned(), "123456".to_owned()));
+        for (body, rest) in [
+            (r#"{"pub":"k","priv":"123456"}"#, "{}"),
+            (r#"{"a":1e999,"pub":"k","b":[1, 2],"priv":"123456"}"#, r#"{"a":1e999,"b":[1, 2]}"#),
+            (
+                r#" { "priv" : "123456" , "n" : 12345678901234567890123 , "\u0070ub":"k" } "#,
+                r#"{"n":12345678901234567890123}"#,
+            ),
+            (r#"{"x":{"pub":"inner"},"pub":"k","priv":"123456"}"#, r#"{"x":{"pub":"inner"}}"#),
+        ] {
+            assert_eq!(take(body), Ok((both.clone(), rest.to_owned())), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_without_them_goes_on_byte_for_byte() {
+        for body in ["{}", "{ \"a\" : 1 }", r#"{"Pub":"k"}"#] {
+            assert_eq!(take(body), Ok((None, body.to_owned())));
+        }
+    }
+
+    #[test]
+    fn half_an_answer_and_a_body_of_two_readings_are_refused() {
+        for (body, failure) in [
+            (r#"{"pub":"k"}"#, Failure::MissingField),
+            (r#"{"priv":"1"}"#, Failure::MissingField),
+            (r#"{"pub":1,"priv":"1"}"#, Failure::WrongType),
+            (r#"{"pub":"k","priv":null}"#, Failure::WrongType),
+            (r#"{"pub":"k","priv":"1","pub":"l"}"#, Failure::Malformed),
+            (r#"{"pub":"k","priv":"1","\u0070ub":"l"}"#, Failure::Malformed),
+            (r#"{"a":1,"a":2}"#, Failure::Malformed),
+            ("[]", Failure::Malformed),
+            ("", Failure::Malformed),
+            ("{} {}", Failure::Malformed),
+            (&format!("{{\"a\":\"{}\"}}", "x".repeat(64 << 10)), Failure::TooLarge),
+        ] {
+            assert_eq!(take(body), Err(failure), "{body:.40}");
+        }
+    }
+}
