@@ -46,7 +46,10 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
 pub fn parse(source: Source) -> Result<Loaded, Report> {
     match read(&source) {
         Ok(document) => Ok(Loaded { document, source, named_files: Vec::new() }),
-        Err(finding) => {
+        Err(mut finding) => {
+            // A second mistake in the same line must not show a secret that stands there too.
+            let line = source.line(finding.place.line);
+            finding.hidden |= line.is_some_and(|line| plain_secret(line).is_some());
             let mut findings = Findings::new();
             findings.push(finding);
             Err(Report::new(source, findings))
@@ -57,7 +60,7 @@ pub fn parse(source: Source) -> Result<Loaded, Report> {
 /// Reads the whole text as one value, or says where it is none.
 pub(super) fn read<T: DeserializeOwned>(source: &Source) -> Result<T, Finding> {
     serde_saphyr::from_str_with_options(&source.text, options())
-        .map_err(|error: YamlError| explain(error.without_snippet(), source))
+        .map_err(|error: YamlError| explain(error.without_snippet()))
 }
 
 fn unreadable(path: &Path, error: &SourceError) -> Report {
@@ -91,7 +94,7 @@ fn options() -> Options {
 }
 
 /// Says in the operator's words what the parser says in its own.
-fn explain(error: &YamlError, source: &Source) -> Finding {
+fn explain(error: &YamlError) -> Finding {
     let place = error
         .location()
         .map_or_else(Place::default, |at| Place { line: at.line(), column: at.column() });
@@ -103,8 +106,6 @@ fn explain(error: &YamlError, source: &Source) -> Finding {
         finding.help = Some("write where it is kept: `file:PATH` or `env:NAME`".to_owned());
         finding.hidden = true;
     }
-    // A second mistake in the same line must not show a secret that stands there too.
-    finding.hidden |= source.line(place.line).is_some_and(|line| plain_secret(line).is_some());
     finding
 }
 

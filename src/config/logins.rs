@@ -275,7 +275,7 @@ mod tests {
         assert_says("login: [{ dialect: native }, { dialect: native, name: b, host: b }]", &[]);
         assert_says(
             "login: [{ dialect: \"file:a/my-own.yaml\" }, { dialect: native, name: my-own }]",
-            &["6:70 `my-own` is already the name of line 6"],
+            &["6:69 `my-own` is already the name of line 6"],
         );
         assert_says(
             "login: [{ dialect: native, name: \"a b\" }]",

@@ -215,7 +215,7 @@ pub(super) fn plain_secret(line: &str) -> Option<usize> {
             && !bare.starts_with("file:")
             && !bare.starts_with("env:")
             // How passwords are kept, not a password.
-            && !(key == "passwords" && value.starts_with('{'));
+            && (key != "passwords" || !value.starts_with('{'));
         is_plain.then(|| line.len().saturating_sub(value.len()))
     })
 }

@@ -131,6 +131,10 @@ fn values_are_judged_where_they_stand() {
         "a token without its end is good for ever",
     );
     assert_refused(", exp:", ", iss: me, exp:", "6:11", "`iss` is checked and must be `${issuer}`");
+}
+
+#[test]
+fn calls_and_answers_are_judged_where_they_stand() {
     assert_refused("POST /enter", "POST enter", "9:13", "`POST enter` is no place for a call");
     assert_refused("POST /enter", "post /enter", "9:13", "`post /enter` is no place for a call");
     assert_refused("POST /enter", "\"POST /e/{id}\"", "9:13", "`/e/{id}` does not fit `login`");
@@ -150,13 +154,13 @@ fn values_are_judged_where_they_stand() {
     assert_refused(
         "{ status: 400 }",
         "{ status: 400, body: 1, text: a }",
-        "15:45",
+        "15:44",
         "an answer has either `body` or `text`",
     );
     assert_refused(
         "{ status: 400 }",
         "{ status: 400, headers: { Date: a } }",
-        "15:43",
+        "15:46",
         "`Date` is no header that an answer can set",
     );
     assert_refused(

@@ -43,22 +43,16 @@ impl SecondFactor {
         let Members(members) = serde_json::from_slice(body).map_err(|_| Failure::Malformed)?;
         let (mut challenge, mut code) = (None, None);
         let mut rest = Vec::with_capacity(body.len());
-        rest.push(b'{');
         for (name, value) in members {
             if name == self.challenge {
                 challenge = Some(text(value).ok_or_else(|| wrong_type(&self.challenge))?);
             } else if name == self.code {
                 code = Some(text(value).ok_or_else(|| wrong_type(&self.code))?);
             } else {
-                if rest.len() > 1 {
-                    rest.push(b',');
-                }
-                rest.extend_from_slice(Value::String(name).to_string().as_bytes());
-                rest.push(b':');
-                rest.extend_from_slice(value.get().as_bytes());
+                append(&mut rest, name, value);
             }
         }
-        rest.push(b'}');
+        rest.extend_from_slice(if rest.is_empty() { b"{}" } else { b"}" });
         let missing =
             |name: &String| ReadError { failure: Failure::MissingField, field: Some(name.clone()) };
         match (challenge, code) {
@@ -68,6 +62,13 @@ impl SecondFactor {
             (None, Some(_)) => Err(missing(&self.challenge)),
         }
     }
+}
+
+fn append(body: &mut Vec<u8>, name: String, value: &RawValue) {
+    body.push(if body.is_empty() { b'{' } else { b',' });
+    body.extend_from_slice(Value::String(name).to_string().as_bytes());
+    body.push(b':');
+    body.extend_from_slice(value.get().as_bytes());
 }
 
 fn text(value: &RawValue) -> Option<Secret<String>> {
@@ -113,11 +114,13 @@ impl<'de> Visitor<'de> for MembersVisitor {
 mod tests {
     use super::*;
 
-    fn take(body: &str) -> Result<(Option<(String, String)>, String), Failure> {
+    type Shown = (Option<(String, String)>, String);
+
+    fn take(body: &str) -> Result<Shown, Failure> {
         let members = SecondFactor { challenge: "pub".to_owned(), code: "priv".to_owned() };
         let taken = members.take(body.as_bytes()).map_err(|error| error.failure)?;
         let answer = taken.answer.map(|(key, code)| (key.expose().clone(), code.expose().clone()));
-        Ok((answer, String::from_utf8(taken.rest).unwrap()))
+        Ok((answer, String::from_utf8_lossy(&taken.rest).into_owned()))
     }
 
     #[test]
