@@ -120,7 +120,6 @@ pub struct AppEntry {
 /// One credential to check.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a handful of them live for the time of a load")]
 pub enum Check {
     /// The key of an application.
     AppKey(AppKeyCheck),

@@ -20,7 +20,6 @@ use super::scalar::SecretRef;
 
 /// Tokens that are accepted.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a handful of them live for the time of a load")]
 pub enum TokenSettings {
     /// Those of another issuer.
     Other(JwtSettings),

@@ -201,3 +201,181 @@ impl PasswordSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::checks::CheckSettings;
+    use crate::config::issuers::OwnPermissions;
+    use crate::config::issuers::TokenSettings;
+    use crate::config::settings::tests::remarks;
+    use crate::config::settings::tests::settings;
+
+    /// A document with a store and a master key, and what is to be judged behind line 5.
+    fn with_users(rest: &str) -> String {
+        format!("store: sqlite:p.db\nsecrets: {{ master: env:M }}\n{rest}")
+    }
+
+    #[track_caller]
+    fn assert_says(rest: &str, found: &[&str]) {
+        assert_eq!(remarks(&with_users(rest)), found, "{rest}");
+    }
+
+    #[test]
+    fn what_is_not_written_has_its_default() {
+        let settings = settings(&with_users("login: [{ dialect: native, host: a.example }]"));
+        let login = &settings.logins[0];
+        assert_eq!((login.name.as_str(), login.sessions), ("native", 100));
+        assert_eq!(login.issuer, "https://a.example");
+        assert_eq!(login.audience, login.issuer);
+        assert!(login.lifetime.is_none() && login.require.is_none());
+        let passwords = settings.passwords;
+        assert_eq!((passwords.memory, passwords.passes, passwords.lanes), (19 << 20, 2, 1));
+        assert_eq!((passwords.min_length, passwords.queue), (8, 64));
+        assert_eq!(passwords.concurrent, None);
+    }
+
+    #[test]
+    fn a_weaker_hash_than_the_default_is_refused() {
+        for (keys, name, value) in [
+            ("memory: 18MiB", "memory", "18MiB"),
+            ("passes: 1", "passes", "1"),
+            ("lanes: 0", "lanes", "0"),
+            ("min_length: 7", "min_length", "7"),
+            ("concurrent: 0", "concurrent", "0"),
+            ("queue: 0", "queue", "0"),
+        ] {
+            let found = remarks(&format!("passwords: {{ {keys} }}"));
+            let message = format!("`{name}` is {value}, which is out of bounds");
+            assert!(found.len() == 1 && found[0].ends_with(&message), "{found:?}");
+        }
+        assert_eq!(remarks("passwords: { memory: 1GiB, passes: 64, min_length: 256 }"), [""; 0]);
+    }
+
+    #[test]
+    fn users_need_a_store_and_a_key_that_seals() {
+        let store = "there is no `store` that could keep users";
+        let key = "there is no key that seals what the store keeps";
+        for rest in [
+            "login: [{ dialect: native }]",
+            "checks: { b: { basic: self } }",
+            "checks: { t: { jwt: [{ issuer: self, dialect: native }] } }",
+        ] {
+            let found = remarks(rest);
+            assert!(found[0].ends_with(store) && found[1].ends_with(key), "{found:?}");
+            assert_says(rest, &[]);
+        }
+        let without = remarks("secrets: { master: file:m }\nlogin: [{ dialect: native }]");
+        assert_eq!(without, [format!("5:20 {store}")]);
+    }
+
+    #[test]
+    fn services_have_different_names() {
+        let twice = "login: [{ dialect: native }, { dialect: native, host: b }]";
+        assert_says(twice, &["6:41 `native` is already the name of line 6"]);
+        assert_says("login: [{ dialect: native }, { dialect: native, name: b, host: b }]", &[]);
+        assert_says(
+            "login: [{ dialect: \"file:a/my-own.yaml\" }, { dialect: native, name: my-own }]",
+            &["6:69 `my-own` is already the name of line 6"],
+        );
+        assert_says(
+            "login: [{ dialect: native, name: \"a b\" }]",
+            &["6:34 `a b` cannot be the name of a login"],
+        );
+    }
+
+    #[test]
+    fn hosts_and_lifetimes_are_judged() {
+        for host in ["https://a", "a/b", "a b", "", "a:8080", "*"] {
+            let found = format!("6:34 `{host}` is not the name of a host");
+            assert_says(&format!("login: [{{ dialect: native, host: \"{host}\" }}]"), &[&found]);
+        }
+        assert_says(
+            "login: [{ dialect: native, lifetime: 0s }]",
+            &["6:38 `lifetime` is 0s, which is out of bounds"],
+        );
+        assert_says(
+            "login: [{ dialect: native, lifetime: 401d }]",
+            &["6:38 `lifetime` is 401d, which is out of bounds"],
+        );
+        assert_says("login: [{ dialect: native, lifetime: 400d }]", &[]);
+        assert_says(
+            "login: [{ dialect: native, sessions: 0 }]",
+            &["6:38 `sessions` is 0, which is out of bounds"],
+        );
+    }
+
+    fn own(entry: &str, logins: &str) -> String {
+        format!("checks: {{ t: {{ jwt: [{{ issuer: self{entry} }}] }} }}\nlogin: [{logins}]")
+    }
+
+    #[test]
+    fn our_own_tokens_are_those_of_a_login_or_a_preset() {
+        let one = "{ dialect: redis-7.4, name: old }";
+        for (entry, logins, dialect) in [
+            ("", one, "old"),
+            ("", "{ dialect: native }", "native"),
+            (", dialect: old", one, "old"),
+            (", dialect: redis-7.4", one, "redis-7.4"),
+            (", dialect: redis-7.8", one, "redis-7.8"),
+            (", dialect: mine", "{ dialect: \"file:mine.yaml\" }", "mine"),
+        ] {
+            let settings = settings(&with_users(&own(entry, logins)));
+            let CheckSettings::Jwt(entries) = &settings.checks["t"] else { panic!("no tokens") };
+            let TokenSettings::Own(entry) = &entries[0] else { panic!("not our own") };
+            assert_eq!(entry.dialect.value, dialect);
+            assert!(matches!(entry.permissions, OwnPermissions::Store) && entry.keep);
+        }
+        let two = "{ dialect: native }, { dialect: analogue }";
+        let uncertain = "6:32 whose tokens these are is not certain";
+        assert_says(&own("", two), &[uncertain]);
+        assert_says(&own("", ""), &[uncertain]);
+        assert_says(
+            &own(", dialect: nativ", one),
+            &["6:47 no login and no dialect is named `nativ`"],
+        );
+    }
+
+    #[test]
+    fn what_the_dialect_fixes_is_not_written_again() {
+        for (key, value) in [
+            ("audience", "api"),
+            ("algorithms", "[HS256]"),
+            ("typ", "any"),
+            ("jwks", "file:k.json"),
+            ("key", "file:k.pem"),
+            ("secret", "env:S"),
+            ("identity", "/sub"),
+            ("insecure", "true"),
+            ("max_stale", "1h"),
+        ] {
+            let found = remarks(&with_users(&own(
+                &format!(", dialect: native, {key}: {value}"),
+                "{ dialect: native }",
+            )));
+            let message = format!("`{key}` of our own tokens is not written here");
+            assert!(found.len() == 1 && found[0].ends_with(&message), "{found:?}");
+        }
+        let free = ", leeway: 1s, permissions: /scope, schemes: [Token], cookie: t, keep: false";
+        assert_says(&own(free, "{ dialect: native }"), &[]);
+    }
+
+    #[test]
+    fn basic_and_header_checks_are_judged() {
+        assert_says(
+            "checks: { b: { basic: ldap } }",
+            &["6:23 `ldap` keeps no users that could be asked"],
+        );
+        let header = |keys: &str| format!("checks: {{ h: {{ header: {{ {keys} }} }} }}");
+        let found = settings(&header("name: apikey, equals: user.CustomerId"));
+        let CheckSettings::Header(found) = &found.checks["h"] else { panic!("no header") };
+        assert_eq!((found.name.as_str(), found.attribute.as_str()), ("apikey", "CustomerId"));
+        for equals in ["CustomerId", "user.", "user.a b", "app.id", "user.a.b"] {
+            let found = remarks(&header(&format!("name: apikey, equals: \"{equals}\"")));
+            assert_eq!(found, [format!("4:48 `{equals}` is nothing of the user's")]);
+        }
+        assert_eq!(
+            remarks(&header("name: host, equals: user.a")),
+            ["4:32 `host` cannot carry a credential"]
+        );
+    }
+}

@@ -45,7 +45,7 @@ pub use preset::{
 };
 pub use report::Report;
 pub use scalar::{At, Length, Place, SecretRef, Size, TextOrList};
-pub use schema::schema;
+pub use schema::{preset_schema, schema};
 pub use secrets::{SecretError, Secrets};
 pub use settings::{
     AccessLogSettings, CacheSettings, LimitSettings, RouteNumbers, Settings, ShutdownSettings,

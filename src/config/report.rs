@@ -213,12 +213,14 @@ pub(super) fn plain_secret(line: &str) -> Option<usize> {
         let is_plain = did_you_mean(key, SECRETIVE).is_some()
             && !bare.is_empty()
             && !bare.starts_with("file:")
-            && !bare.starts_with("env:");
+            && !bare.starts_with("env:")
+            // How passwords are kept, not a password.
+            && (key != "passwords" || !value.starts_with('{'));
         is_plain.then(|| line.len().saturating_sub(value.len()))
     })
 }
 
-const SECRETIVE: [&str; 4] = ["secret", "password", "key", "token"];
+const SECRETIVE: [&str; 5] = ["secret", "password", "key", "token", "master"];
 
 fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)

@@ -15,6 +15,7 @@ use super::answer::Answer;
 use super::answer::Content;
 use super::parts::Parts;
 use super::parts::TokenParts;
+use super::parts::Typ;
 use super::rules;
 use super::scope::Use;
 use super::second_factor::SecondFactor;
@@ -88,10 +89,7 @@ impl Parts {
     fn of_lists(
         token: &TokenEntry,
         calls: &BTreeMap<CallKind, At<CallEntry>>,
-        (answers, refusals): (
-            &BTreeMap<Failure, At<AnswerEntry>>,
-            &BTreeMap<Refusal, At<AnswerEntry>>,
-        ),
+        (answers, refusals): (&Written<Failure>, &Written<Refusal>),
         findings: &mut Findings,
     ) -> Self {
         let token = TokenParts::compile(token, findings);
@@ -111,9 +109,12 @@ impl Parts {
     }
 }
 
+/// Answers as they were written, by what they answer.
+type Written<Reason> = BTreeMap<Reason, At<AnswerEntry>>;
+
 /// What a list of failures is answered with.
 pub(super) fn failures(
-    written: &BTreeMap<Failure, At<AnswerEntry>>,
+    written: &Written<Failure>,
     findings: &mut Findings,
 ) -> BTreeMap<Failure, Arc<Answer>> {
     let compiled = written.iter().filter_map(|(failure, answer)| {
@@ -255,7 +256,10 @@ impl TokenParts {
                 .help(format!("known are {}", ALGORITHMS.join(", ")));
             None
         });
-        let typ = entry.typ.as_ref().map(|typ| (typ.value != "none").then(|| typ.value.clone()));
+        let typ = entry.typ.as_ref().map(|typ| match typ.value.as_str() {
+            "none" => Typ::Absent,
+            text => Typ::Present(text.to_owned()),
+        });
         let claims = entry.claims.as_ref().and_then(|tree| {
             let claims = Template::compile(tree, Use::Claims, findings)?;
             if !claims.is_map() {

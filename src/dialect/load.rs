@@ -21,6 +21,21 @@ struct Layer {
     source: Arc<Source>,
 }
 
+impl Layer {
+    /// What the preset says, and over it what the generation says that is spoken.
+    fn parts(&self, spoken: Option<&str>, findings: &mut Findings) -> Parts {
+        let mut parts = Parts::of_preset(&self.preset, findings);
+        for (name, entry) in &self.preset.generations {
+            // All of them are judged, so that a mistake does not wait until somebody chooses it.
+            let own = Parts::of_generation(entry, findings);
+            if spoken == Some(name.as_str()) {
+                parts = parts.under(own);
+            }
+        }
+        parts
+    }
+}
+
 impl Dialect {
     /// Loads the preset that `reference` names: one that comes with the gateway, or `file:PATH`.
     ///
@@ -32,19 +47,14 @@ impl Dialect {
         findings: &mut Findings,
     ) -> Option<Self> {
         let layers = layers(reference, secrets, findings)?;
-        let generation = Generation::choose(generation, &layers, findings)?;
+        let generation = Generation::choose(generation, &layers, findings).ok()?;
         let mut parts = Parts::default();
         let mut is_good = true;
         for (index, layer) in layers.iter().enumerate() {
             let mut found = Findings::new();
-            parts = parts.under(Parts::of_preset(&layer.preset, &mut found));
-            for (name, entry) in &layer.preset.generations {
-                // All of them are judged, so that a mistake does not wait until somebody chooses it.
-                let own = Parts::of_generation(entry, &mut found);
-                if generation.as_ref().is_some_and(|one| one.layer == index && one.name == *name) {
-                    parts = parts.under(own);
-                }
-            }
+            let spoken = generation.as_ref().filter(|one| one.layer == index);
+            let spoken = spoken.map(|one| one.name.as_str());
+            parts = parts.under(layer.parts(spoken, &mut found));
             is_good &= !found.has_errors();
             findings.adopt(found, &layer.source);
         }
@@ -112,18 +122,18 @@ impl Generation {
         chosen: Option<&At<String>>,
         layers: &[Layer],
         findings: &mut Findings,
-    ) -> Option<Option<Self>> {
+    ) -> Result<Option<Self>, Unknown> {
         let default = layers
             .iter()
             .rev()
             .find_map(|layer| layer.preset.generation.as_ref().map(|name| (name, &layer.source)));
         let Some(name) = chosen.or(default.map(|(name, _)| name)) else {
-            return Some(None);
+            return Ok(None);
         };
         let layer =
             layers.iter().rposition(|layer| layer.preset.generations.contains_key(&name.value));
         if let Some(layer) = layer {
-            return Some(Some(Self { name: name.value.clone(), layer }));
+            return Ok(Some(Self { name: name.value.clone(), layer }));
         }
         let known = layers.iter().flat_map(|layer| layer.preset.generations.keys());
         let known: Vec<&str> = known.map(String::as_str).collect();
@@ -138,6 +148,9 @@ impl Generation {
             Some((_, source)) => findings.adopt(found, source),
             None => findings.append(found),
         }
-        None
+        Err(Unknown)
     }
 }
+
+/// There is no such generation; a finding says so.
+struct Unknown;

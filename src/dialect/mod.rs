@@ -8,10 +8,14 @@ mod call;
 mod compile;
 mod fields;
 mod load;
+#[cfg(test)]
+mod own;
 mod parts;
 mod rules;
 mod scope;
 mod second_factor;
+#[cfg(test)]
+mod shipped;
 mod template;
 mod token;
 

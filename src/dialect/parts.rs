@@ -47,11 +47,18 @@ pub(super) struct Parts {
 #[derive(Debug, Default)]
 pub(super) struct TokenParts {
     pub(super) algorithm: Option<String>,
-    pub(super) typ: Option<Option<String>>,
+    pub(super) typ: Option<Typ>,
     pub(super) lifetime: Option<Duration>,
     pub(super) claims: Option<At<Template>>,
     pub(super) identity: Option<At<Pointer>>,
     pub(super) schemes: Option<Vec<String>>,
+}
+
+/// `typ` in the header of a token.
+#[derive(Debug)]
+pub(super) enum Typ {
+    Absent,
+    Present(String),
 }
 
 /// A call that does not know yet what the dialect answers for it.

@@ -20,7 +20,6 @@ use crate::config::CallEntry;
 use crate::config::CallKind;
 use crate::config::FieldEntry;
 use crate::config::Findings;
-use crate::config::Place;
 use crate::config::is_attribute;
 use crate::json::Pointer;
 
@@ -33,7 +32,7 @@ pub(super) fn compile(
     let fields = fields(kind, entry, findings);
     let caller = caller(kind, entry, findings);
     if let Some(caller) = caller {
-        judge_proof(kind, caller, &fields, entry.place, findings);
+        judge_proof(kind, caller, entry, findings);
     }
     let body = body(entry, &fields, findings);
     let success = Answer::compile(&entry.success, Use::Success, findings);
@@ -76,7 +75,9 @@ fn one_match(kind: CallKind, text: &At<String>, findings: &mut Findings) -> Opti
         return None;
     };
     let names_session = path.ends_with("/{session}");
-    if (kind == CallKind::EndSession) != names_session || path.matches('{').count() > 1 {
+    if (kind == CallKind::EndSession) != names_session
+        || path.matches('{').count() != usize::from(names_session)
+    {
         findings
             .error(text.place, format!("`{path}` does not fit `{}`", kind.name()))
             .help("`/{session}` ends the path of `end_session`; other calls have no parameters");
@@ -102,19 +103,12 @@ fn caller(kind: CallKind, entry: &CallEntry, findings: &mut Findings) -> Option<
 }
 
 /// What proves who calls must be among what is read.
-fn judge_proof(
-    kind: CallKind,
-    caller: Caller,
-    fields: &[FieldRule],
-    place: Place,
-    findings: &mut Findings,
-) {
+fn judge_proof(kind: CallKind, caller: Caller, entry: &At<CallEntry>, findings: &mut Findings) {
     for slot in proofs(kind, caller) {
-        let rule = fields.iter().find(|rule| rule.slot == *slot);
-        if !rule.is_some_and(|rule| rule.is_required) {
+        if !entry.fields.get(slot.name()).is_some_and(|field| field.required) {
             let (kind, slot) = (kind.name(), slot.name());
             findings.error(
-                place,
+                entry.place,
                 format!("`{kind}` needs the field `{slot}`, and needs it `required`"),
             );
         }
@@ -125,15 +119,14 @@ fn fields(kind: CallKind, entry: &CallEntry, findings: &mut Findings) -> Vec<Fie
     let mut rules = Vec::new();
     let known = readable(kind);
     for (name, field) in &entry.fields {
-        match known.iter().find(|slot| slot.name() == name) {
-            Some(slot) => rules.extend(rule(slot.clone(), field, findings)),
-            None => {
-                let names: Vec<&str> = known.iter().map(Slot::name).collect();
-                findings
-                    .error(field.place, format!("`{}` reads no field `{name}`", kind.name()))
-                    .help(format!("known here: {}", names.join(", ")));
-            }
+        if let Some(slot) = known.iter().find(|slot| slot.name() == name) {
+            rules.extend(rule(slot.clone(), field, findings));
+            continue;
         }
+        let names: Vec<&str> = known.iter().map(Slot::name).collect();
+        findings
+            .error(field.place, format!("`{}` reads no field `{name}`", kind.name()))
+            .help(format!("known here: {}", names.join(", ")));
     }
     rules.extend(attributes(kind, &entry.attributes, findings));
     rules

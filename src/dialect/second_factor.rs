@@ -43,22 +43,16 @@ impl SecondFactor {
         let Members(members) = serde_json::from_slice(body).map_err(|_| Failure::Malformed)?;
         let (mut challenge, mut code) = (None, None);
         let mut rest = Vec::with_capacity(body.len());
-        rest.push(b'{');
         for (name, value) in members {
             if name == self.challenge {
                 challenge = Some(text(value).ok_or_else(|| wrong_type(&self.challenge))?);
             } else if name == self.code {
                 code = Some(text(value).ok_or_else(|| wrong_type(&self.code))?);
             } else {
-                if rest.len() > 1 {
-                    rest.push(b',');
-                }
-                rest.extend_from_slice(Value::String(name).to_string().as_bytes());
-                rest.push(b':');
-                rest.extend_from_slice(value.get().as_bytes());
+                append(&mut rest, name, value);
             }
         }
-        rest.push(b'}');
+        rest.extend_from_slice(if rest.is_empty() { b"{}" } else { b"}" });
         let missing =
             |name: &String| ReadError { failure: Failure::MissingField, field: Some(name.clone()) };
         match (challenge, code) {
@@ -68,6 +62,13 @@ impl SecondFactor {
             (None, Some(_)) => Err(missing(&self.challenge)),
         }
     }
+}
+
+fn append(body: &mut Vec<u8>, name: String, value: &RawValue) {
+    body.push(if body.is_empty() { b'{' } else { b',' });
+    body.extend_from_slice(Value::String(name).to_string().as_bytes());
+    body.push(b':');
+    body.extend_from_slice(value.get().as_bytes());
 }
 
 fn text(value: &RawValue) -> Option<Secret<String>> {
@@ -106,5 +107,61 @@ impl<'de> Visitor<'de> for MembersVisitor {
             members.push((name, value));
         }
         Ok(Members(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Shown = (Option<(String, String)>, String);
+
+    fn take(body: &str) -> Result<Shown, Failure> {
+        let members = SecondFactor { challenge: "pub".to_owned(), code: "priv".to_owned() };
+        let taken = members.take(body.as_bytes()).map_err(|error| error.failure)?;
+        let answer = taken.answer.map(|(key, code)| (key.expose().clone(), code.expose().clone()));
+        Ok((answer, String::from_utf8_lossy(&taken.rest).into_owned()))
+    }
+
+    #[test]
+    fn the_two_members_are_taken_and_the_rest_stays_as_it_was_written() {
+        let both = Some(("k".to_owned(), "123456".to_owned()));
+        for (body, rest) in [
+            (r#"{"pub":"k","priv":"123456"}"#, "{}"),
+            (r#"{"a":1e999,"pub":"k","b":[1, 2],"priv":"123456"}"#, r#"{"a":1e999,"b":[1, 2]}"#),
+            (
+                r#" { "priv" : "123456" , "n" : 12345678901234567890123 , "\u0070ub":"k" } "#,
+                r#"{"n":12345678901234567890123}"#,
+            ),
+            (r#"{"x":{"pub":"inner"},"pub":"k","priv":"123456"}"#, r#"{"x":{"pub":"inner"}}"#),
+        ] {
+            assert_eq!(take(body), Ok((both.clone(), rest.to_owned())), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_without_them_goes_on_byte_for_byte() {
+        for body in ["{}", "{ \"a\" : 1 }", r#"{"Pub":"k"}"#] {
+            assert_eq!(take(body), Ok((None, body.to_owned())));
+        }
+    }
+
+    #[test]
+    fn half_an_answer_and_a_body_of_two_readings_are_refused() {
+        for (body, failure) in [
+            (r#"{"pub":"k"}"#, Failure::MissingField),
+            (r#"{"priv":"1"}"#, Failure::MissingField),
+            (r#"{"pub":1,"priv":"1"}"#, Failure::WrongType),
+            (r#"{"pub":"k","priv":null}"#, Failure::WrongType),
+            (r#"{"pub":"k","priv":"1","pub":"l"}"#, Failure::Malformed),
+            (r#"{"pub":"k","priv":"1","\u0070ub":"l"}"#, Failure::Malformed),
+            (r#"{"a":1,"a":2}"#, Failure::Malformed),
+            ("[]", Failure::Malformed),
+            ("", Failure::Malformed),
+            ("{} {}", Failure::Malformed),
+            (&format!("{{\"a\":\"{}\"}}", "x".repeat(64 << 10)), Failure::TooLarge),
+        ] {
+            assert_eq!(take(body), Err(failure), "{body:.40}");
+        }
     }
 }

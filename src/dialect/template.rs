@@ -289,3 +289,133 @@ impl Compiler<'_> {
         matches!(self.usage, Use::Claims | Use::Success)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A template written as YAML.
+    #[track_caller]
+    fn compile(yaml: &str, usage: Use) -> (Option<Template>, Vec<String>) {
+        let tree: At<Tree> = serde_saphyr::from_str(yaml).unwrap();
+        let mut findings = Findings::new();
+        let template = Template::compile(&tree, usage, &mut findings);
+        let found = findings.iter().map(|one| {
+            let (place, help) = (one.place, one.help.clone().unwrap_or_default());
+            format!("{}:{} {}; {help}", place.line, place.column, one.message)
+        });
+        (template, found.collect())
+    }
+
+    #[track_caller]
+    fn rendered(yaml: &str) -> Value {
+        let (template, found) = compile(yaml, Use::Success);
+        let attributes = json!({"name": "Ada", "admin": true, "topics": ["a"], "none": null});
+        let scope = Scope::new()
+            .with(Name::Token, "t.t.t")
+            .with(Name::UserNumber, 7)
+            .with(Name::UserId, "u_1");
+        let scope = scope.with_attributes(attributes.as_object().unwrap());
+        template.unwrap_or_else(|| panic!("{found:?}")).render(&scope)
+    }
+
+    #[test]
+    fn a_name_alone_keeps_its_type_and_within_a_text_becomes_text() {
+        for (yaml, value) in [
+            ("'${user.number}'", json!(7)),
+            ("'${ user.number }'", json!(7)),
+            ("'no. ${user.number}'", json!("no. 7")),
+            ("'${user.number}${user.number}'", json!("77")),
+            ("'${user.admin}'", json!(true)),
+            ("'${user.topics}'", json!(["a"])),
+            ("'${user.name}!'", json!("Ada!")),
+            ("'<${user.absent}>'", json!("<>")),
+            ("'${token}'", json!("t.t.t")),
+            ("''", json!("")),
+            ("7", json!(7)),
+            ("'7'", json!("7")),
+            ("null", json!(null)),
+            ("true", json!(true)),
+            ("1.5", json!(1.5)),
+            ("'$${token}'", json!("${token}")),
+            ("'$$${token}'", json!("$${token}")),
+            ("'$ {token} $'", json!("$ {token} $")),
+        ] {
+            assert_eq!(rendered(yaml), value, "{yaml}");
+        }
+    }
+
+    #[test]
+    fn what_is_absent_or_null_has_a_stand_in() {
+        for (yaml, value) in [
+            ("'${user.absent}'", json!(null)),
+            ("'${user.absent ?? []}'", json!([])),
+            ("'${user.none ?? {\"a\": 1}'", json!(null)),
+            ("'${user.none ?? \"x\"}'", json!("x")),
+            ("'${user.name ?? \"x\"}'", json!("Ada")),
+            ("'${user.absent ?? user.id}'", json!("u_1")),
+            ("'${user.absent ?? user.none ?? 3}'", json!(3)),
+            ("'${user.login ?? false}'", json!(false)),
+        ] {
+            if yaml.contains("{\"a\"") {
+                // A closing brace ends the name: a map cannot stand in.
+                assert!(compile(yaml, Use::Success).0.is_none(), "{yaml}");
+            } else {
+                assert_eq!(rendered(yaml), value, "{yaml}");
+            }
+        }
+    }
+
+    #[test]
+    fn maps_keep_their_order_and_may_have_names_for_keys() {
+        let value = rendered("{ z: 1, '${user.name}': ['${user.number}'], a: { b: null } }");
+        assert_eq!(value.to_string(), r#"{"z":1,"Ada":[7],"a":{"b":null}}"#);
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_the_one_that_was_meant() {
+        for (yaml, usage, found) in [
+            ("'${tokn}'", Use::Success, "1:1 `${tokn}` is no name; did you mean `${token}`?"),
+            (
+                "{ a: 'x ${usr.id}' }",
+                Use::Claims,
+                "1:6 `${usr.id}` is no name; did you mean `${user.id}`?",
+            ),
+            (
+                "'${token'",
+                Use::Success,
+                "1:1 a `${` is never closed; write `$${` for the characters themselves",
+            ),
+            ("'${expires ?? nwo}'", Use::Claims, "1:1 `${nwo}` is no name; did you mean `${now}`?"),
+        ] {
+            let (template, remarks) = compile(yaml, usage);
+            assert_eq!(remarks, [found], "{yaml}");
+            assert!(template.is_none());
+        }
+    }
+
+    #[test]
+    fn a_name_means_nothing_where_its_value_is_not_known() {
+        for (yaml, usage) in [
+            ("'${token}'", Use::Claims),
+            ("'${token}'", Use::Answer),
+            ("'${user.name}'", Use::Answer),
+            ("'${user.login}'", Use::Answer),
+            ("'${retry_after}'", Use::Success),
+            ("'${challenge.key}'", Use::Claims),
+            ("'${session.key}'", Use::Success),
+            ("'${refresh_token}'", Use::Answer),
+        ] {
+            let (template, remarks) = compile(yaml, usage);
+            assert!(template.is_none() && remarks.len() == 1, "{yaml} {remarks:?}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_found_at_once() {
+        let (_, remarks) = compile("{ a: '${x1}', b: ['${x2}', '${x3}'] }", Use::Success);
+        assert_eq!(remarks.len(), 3, "{remarks:?}");
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::parts::TokenParts;
+use super::parts::Typ;
 use super::scope::Name;
 use super::scope::Scope;
 use super::template::Template;
@@ -112,7 +113,11 @@ pub(super) fn assemble(
     let schemes = parts.schemes.unwrap_or_else(|| vec!["Bearer".to_owned()]);
     Some(TokenRecipe {
         algorithm: parts.algorithm?,
-        typ: parts.typ.unwrap_or_else(|| Some("JWT".to_owned())),
+        typ: match parts.typ {
+            None => Some("JWT".to_owned()),
+            Some(Typ::Absent) => None,
+            Some(Typ::Present(text)) => Some(text),
+        },
         lifetime: parts.lifetime?,
         identity: identity?,
         schemes,
@@ -140,8 +145,11 @@ impl Identity {
                 .help("the claim is `${user.number}`, `${user.number_text}`, `${user.id}` or `${user.login}`");
             return None;
         };
-        let names = pointer.names().map(|name| name.replace('~', "~0").replace('/', "~1"));
-        let pointer = names.map(|name| format!("/{name}")).collect();
-        Some(Self { pointer, kind, prefix: prefix.to_owned() })
+        let mut text = String::new();
+        for name in pointer.names() {
+            text.push('/');
+            text.push_str(&name.replace('~', "~0").replace('/', "~1"));
+        }
+        Some(Self { pointer: text, kind, prefix: prefix.to_owned() })
     }
 }
