@@ -13,10 +13,9 @@ use super::document::JwtEntry;
 use super::document::LoginEntry;
 use super::finding::Findings;
 use super::keys::KeyLocation;
-use super::logins;
+use super::own_tokens::OwnSettings;
 use super::scalar::At;
 use super::scalar::Place;
-use super::scalar::SecretRef;
 
 /// Tokens that are accepted.
 #[derive(Clone, Debug)]
@@ -25,38 +24,6 @@ pub enum TokenSettings {
     Other(JwtSettings),
     /// Those that the gateway mints.
     Own(OwnSettings),
-}
-
-/// Tokens that the gateway mints; what the dialect fixes is not said again.
-#[derive(Clone, Debug)]
-pub struct OwnSettings {
-    /// Where the entry was written.
-    pub place: Place,
-    /// The `name` or `dialect` of a login service, or the name of a preset.
-    pub dialect: At<String>,
-    /// Where the user's permissions are looked for.
-    pub permissions: OwnPermissions,
-    /// For how long after `exp` a token is still good.
-    pub leeway: Duration,
-    /// Accepted schemes in `Authorization`, instead of the dialect's.
-    pub schemes: Option<Vec<At<String>>>,
-    /// Another header that holds the bare token.
-    pub header: Option<HeaderName>,
-    /// A cookie that holds the token.
-    pub cookie: Option<String>,
-    /// A query parameter that holds the token.
-    pub query: Option<String>,
-    /// Whether the upstream gets the credential too.
-    pub keep: bool,
-}
-
-/// Where the permissions of a user of our own are looked for.
-#[derive(Clone, Debug)]
-pub enum OwnPermissions {
-    /// In the store, each time: a change acts at once.
-    Store,
-    /// Among the claims, by a JSON pointer.
-    Claim(At<String>),
 }
 
 /// Tokens of one issuer.
@@ -173,62 +140,6 @@ impl TokenSettings {
     }
 }
 
-impl OwnSettings {
-    fn resolve(
-        entry: &At<JwtEntry>,
-        logins: &[At<LoginEntry>],
-        findings: &mut Findings,
-    ) -> Option<Self> {
-        judge_fixed(entry, findings);
-        judge_locations(entry, entry.place, findings);
-        let dialect = logins::dialect_of(entry, logins, findings);
-        let header = optional(entry.header.as_ref(), |name| checks::header(name, findings));
-        let cookie = optional(entry.cookie.as_ref(), |name| checks::cookie(name, findings));
-        let query = optional(entry.query.as_ref(), |name| checks::parameter(name, findings));
-        let leeway = bounds::JWT_LEEWAY.time(entry.leeway.as_ref(), findings);
-        let permissions = match &entry.permissions {
-            Some(pointer) if pointer.value != STORE => OwnPermissions::Claim(pointer.clone()),
-            Some(_) | None => OwnPermissions::Store,
-        };
-        Some(Self {
-            place: entry.place,
-            dialect: dialect?,
-            permissions,
-            leeway,
-            schemes: entry.schemes.as_ref().map(|schemes| schemes.value.clone()),
-            header: header.ok()?,
-            cookie: cookie.ok()?,
-            query: query.ok()?,
-            keep: entry.keep.unwrap_or(true),
-        })
-    }
-}
-
-/// What the dialect of our own tokens fixes cannot be said otherwise.
-fn judge_fixed(entry: &At<JwtEntry>, findings: &mut Findings) {
-    let audience = entry.audience.as_ref().map(|at| at.place);
-    let algorithms = entry.algorithms.as_ref().map(|at| at.place);
-    let place = |text: &Option<At<String>>| text.as_ref().map(|at| at.place);
-    let secret = |secret: &Option<At<SecretRef>>| secret.as_ref().map(|at| at.place);
-    for (key, place) in [
-        ("audience", audience),
-        ("algorithms", algorithms),
-        ("typ", entry.typ.as_ref().map(|at| at.place)),
-        ("jwks", place(&entry.jwks)),
-        ("key", secret(&entry.key)),
-        ("secret", secret(&entry.secret)),
-        ("identity", place(&entry.identity)),
-        ("insecure", entry.insecure.then_some(entry.place)),
-        ("max_stale", entry.max_stale.as_ref().map(|at| at.place)),
-    ] {
-        if let Some(place) = place {
-            findings
-                .error(place, format!("`{key}` of our own tokens is not written here"))
-                .help("the dialect fixes it, and the keys are the gateway's: leave it out");
-        }
-    }
-}
-
 impl JwtSettings {
     fn resolve(entry: &JwtEntry, place: Place, findings: &mut Findings) -> Option<Self> {
         warn_of_exceptions(entry, findings);
@@ -300,7 +211,7 @@ fn judge_foreign(entry: &JwtEntry, place: Place, findings: &mut Findings) {
 }
 
 /// A token must be looked for somewhere, and `Authorization` in one way only.
-fn judge_locations(entry: &JwtEntry, place: Place, findings: &mut Findings) {
+pub(super) fn judge_locations(entry: &JwtEntry, place: Place, findings: &mut Findings) {
     let no_scheme = entry.schemes.as_ref().is_some_and(|schemes| schemes.is_empty());
     if no_scheme && entry.header.is_none() && entry.cookie.is_none() && entry.query.is_none() {
         findings.error(place, "no place is left in which a token could be carried").help(
@@ -315,7 +226,7 @@ fn judge_locations(entry: &JwtEntry, place: Place, findings: &mut Findings) {
 }
 
 /// Reads what is written, if anything is.
-fn optional<T, U>(
+pub(super) fn optional<T, U>(
     written: Option<T>,
     read: impl FnOnce(T) -> Option<U>,
 ) -> Result<Option<U>, Unusable> {
@@ -323,11 +234,11 @@ fn optional<T, U>(
 }
 
 /// Something was written and cannot be used; a finding says why.
-struct Unusable;
+pub(super) struct Unusable;
 
 /// The issuer that is the gateway itself.
 pub(super) const SELF: &str = "self";
-const STORE: &str = "store";
+pub(super) const STORE: &str = "store";
 const NONE: &str = "none";
 const ANY: &str = "any";
 

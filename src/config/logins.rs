@@ -205,8 +205,8 @@ impl PasswordSettings {
 #[cfg(test)]
 mod tests {
     use crate::config::checks::CheckSettings;
-    use crate::config::issuers::OwnPermissions;
     use crate::config::issuers::TokenSettings;
+    use crate::config::own_tokens::OwnPermissions;
     use crate::config::settings::tests::remarks;
     use crate::config::settings::tests::settings;
 

@@ -13,6 +13,7 @@ mod issuers;
 mod keys;
 mod load;
 mod logins;
+mod own_tokens;
 mod preset;
 mod report;
 mod scalar;
@@ -31,13 +32,11 @@ pub use document::{
     Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts, Upstream,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
-pub use issuers::{
-    ALGORITHMS, AudienceSettings, JwtSettings, OwnPermissions, OwnSettings, TokenSettings,
-    TypSettings,
-};
+pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TokenSettings, TypSettings};
 pub use keys::KeyLocation;
 pub use load::{Loaded, load, parse};
 pub use logins::{LoginSettings, PasswordSettings};
+pub use own_tokens::{OwnPermissions, OwnSettings};
 pub use preset::{
     AnswerEntry, BodyEntry, CallEntry, CallKind, ClientEntry, Failure, FieldEntry, GenerationEntry,
     LockoutEntry, PRESETS, Preset, RefreshEntry, Refusal, SecondFactorEntry, TokenEntry, Tree,

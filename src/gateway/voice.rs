@@ -13,6 +13,7 @@ use http::header;
 
 use super::denial::{Denial, Kind, Reason};
 use super::door::Door;
+use crate::credentials::AppKeyError;
 use crate::credentials::CarryError;
 use crate::dialect::Dialect;
 use crate::dialect::Failure;
@@ -89,18 +90,14 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         Denial::Token(error) => of_token(*error),
         Denial::UnwritableClaim => Refusal::InvalidToken,
         Denial::Forbidden(_) => Refusal::InsufficientPermission,
-        Denial::AppKey(_) => match denial.reason() {
-            Reason::Unavailable => Refusal::Unavailable,
-            _other => Refusal::InvalidApplicationKey,
-        },
+        Denial::AppKey(AppKeyError::Unavailable) => Refusal::Unavailable,
+        Denial::AppKey(_) => Refusal::InvalidApplicationKey,
         Denial::NoRoute => Refusal::NotFound,
         Denial::NoMethod(_) => Refusal::MethodNotAllowed,
         Denial::BodyTooLarge => Refusal::TooLarge,
-        Denial::Malformed(_) => match denial.reason() {
-            Reason::MalformedRequest => Refusal::Malformed,
-            _other => return None,
-        },
-        Denial::Carried(_, CarryError::Repeated)
+        Denial::Malformed(_) if denial.reason() == Reason::MalformedRequest => Refusal::Malformed,
+        Denial::Malformed(_)
+        | Denial::Carried(_, CarryError::Repeated)
         | Denial::Carried(Kind::Header, CarryError::Malformed)
         | Denial::BodyTimeout
         | Denial::BodyBroken
@@ -134,10 +131,8 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::HeaderDiffers | Denial::Carried(Kind::App | Kind::Header, _) => {
             Failure::InvalidApplicationKey
         }
-        Denial::AppKey(_) => match denial.reason() {
-            Reason::Unavailable => Failure::Unavailable,
-            _other => Failure::InvalidApplicationKey,
-        },
+        Denial::AppKey(AppKeyError::Unavailable) => Failure::Unavailable,
+        Denial::AppKey(_) => Failure::InvalidApplicationKey,
         Denial::ClientAddress => Failure::BadClient,
         Denial::Carried(Kind::User, _) | Denial::UnwritableClaim => Failure::InvalidToken,
         Denial::Token(TokenError::Expired) => Failure::ExpiredToken,
@@ -146,11 +141,9 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::Forbidden(_) => Failure::Forbidden,
         Denial::NoMethod(_) => Failure::MethodNotAllowed,
         Denial::BodyTooLarge => Failure::TooLarge,
-        Denial::Malformed(_) => match denial.reason() {
-            Reason::MalformedRequest => Failure::Malformed,
-            _other => return None,
-        },
-        Denial::NoRoute
+        Denial::Malformed(_) if denial.reason() == Reason::MalformedRequest => Failure::Malformed,
+        Denial::Malformed(_)
+        | Denial::NoRoute
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway

@@ -79,7 +79,7 @@ impl Clerk {
             CallKind::Sessions => self.sessions(asked).await,
             CallKind::EndSession => self.end_session(asked).await,
             CallKind::EndSessions => self.end_sessions(asked).await,
-            CallKind::KeySet => self.key_set(asked),
+            CallKind::KeySet => Self::key_set(asked),
         }
     }
 
@@ -108,7 +108,7 @@ impl Clerk {
             refresh: terms.map(|terms| RefreshTerms { idle: terms.idle, absolute: terms.absolute }),
         };
         let granted = self.accounts.open_session(&opening).await?;
-        self.grant(asked, &granted, life, now)
+        grant(asked, &granted, life, now)
     }
 
     /// A further token: for a refresh token, or for an access token that is good still.
@@ -128,7 +128,7 @@ impl Clerk {
         if !is_ours && asked.door.service.dialect.refresh.is_none() {
             return Err(Failure::InvalidRefreshToken.into());
         }
-        self.grant(asked, &granted, life, now)
+        grant(asked, &granted, life, now)
     }
 
     /// The user as it is now, with a further token of the same session.
@@ -152,47 +152,47 @@ impl Clerk {
         let user = self.accounts.user(&own.user).await?;
         let granted =
             Granted { session: own.session.clone(), user, refresh_token: None, record: None };
-        self.grant(asked, &granted, life, now)
+        grant(asked, &granted, life, now)
     }
+}
 
-    fn grant(
-        &self,
-        asked: &Asked,
-        granted: &Granted,
-        life: Life,
-        now: Timestamp,
-    ) -> Result<Response<Body>, Failed> {
-        let call = asked.door.call().ok_or(Failure::Unavailable)?;
-        let record = granted.record.as_ref();
-        let grant = Grant {
-            service: &asked.door.service,
-            user: &granted.user,
-            session: &granted.session,
-            app: asked.app.as_ref(),
-            address: record.map_or(asked.address, |record| record.address),
-            created_at: record.map_or(now, |record| record.created_at),
-            life,
-        };
-        let token = grant.mint()?;
-        let mut scope = grant
-            .scope()
-            .with(Name::RequestId, asked.id.uuid())
-            .with(Name::Token, token.expose().as_str());
-        if let Some(refresh_token) = &granted.refresh_token {
-            scope = scope.with(Name::RefreshToken, refresh_token.expose().as_str());
-            let until = record.and_then(|record| record.refresh_until);
-            let left = until.map(|until| until.since(now));
-            let left = left.or(asked.door.service.dialect.refresh.map(|terms| terms.idle));
-            scope = scope.with(Name::RefreshExpiresIn, left.map(|left| left.as_secs()));
-        }
-        Ok(call.success.respond(&scope))
+/// Answers with a token for what was granted.
+fn grant(
+    asked: &Asked,
+    granted: &Granted,
+    life: Life,
+    now: Timestamp,
+) -> Result<Response<Body>, Failed> {
+    let call = asked.door.call().ok_or(Failure::Unavailable)?;
+    let record = granted.record.as_ref();
+    let grant = Grant {
+        service: &asked.door.service,
+        user: &granted.user,
+        session: &granted.session,
+        app: asked.app.as_ref(),
+        address: record.map_or(asked.address, |record| record.address),
+        created_at: record.map_or(now, |record| record.created_at),
+        life,
+    };
+    let token = grant.mint()?;
+    let mut scope = grant
+        .scope()
+        .with(Name::RequestId, asked.id.uuid())
+        .with(Name::Token, token.expose().as_str());
+    if let Some(refresh_token) = &granted.refresh_token {
+        scope = scope.with(Name::RefreshToken, refresh_token.expose().as_str());
+        let until = record.and_then(|record| record.refresh_until);
+        let left = until.map(|until| until.since(now));
+        let left = left.or(asked.door.service.dialect.refresh.map(|terms| terms.idle));
+        scope = scope.with(Name::RefreshExpiresIn, left.map(|left| left.as_secs()));
     }
+    Ok(call.success.respond(&scope))
+}
 
-    /// What is answered when there is nothing to tell but that it was done.
-    pub(super) fn done(&self, asked: &Asked, scope: Scope<'_>) -> Result<Response<Body>, Failed> {
-        let call = asked.door.call().ok_or(Failure::Unavailable)?;
-        Ok(call.success.respond(&scope.with(Name::RequestId, asked.id.uuid())))
-    }
+/// What is answered when there is nothing to tell but that it was done.
+pub(super) fn done(asked: &Asked, scope: Scope<'_>) -> Result<Response<Body>, Failed> {
+    let call = asked.door.call().ok_or(Failure::Unavailable)?;
+    Ok(call.success.respond(&scope.with(Name::RequestId, asked.id.uuid())))
 }
 
 /// The token that the caller brought.

@@ -65,7 +65,8 @@ impl<'g> Grant<'g> {
         header.insert("uid".to_owned(), json!(self.user.id.as_str()));
         let token = signer.sign(&header, &Value::Object(claims));
         token.map(Secret::new).map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "a token was not signed");
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, cause, "a token was not signed");
             Failure::Unavailable.into()
         })
     }
@@ -121,17 +122,16 @@ fn uuid(mut bytes: [u8; 16]) -> String {
     let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
     *version = *version & 0x0f | 0x40;
     *variant = *variant & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let (mut rest, mut text) = (hex.as_str(), String::with_capacity(36));
-    for length in [8, 4, 4, 4, 12] {
-        let (part, after) = rest.split_at(length);
-        if !text.is_empty() {
-            text.push('-');
-        }
-        text.push_str(part);
-        rest = after;
-    }
-    text
+    let bits = u128::from_be_bytes(bytes);
+    let part = |from: u32, length: u32| bits >> from & ((1 << length) - 1);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        part(96, 32),
+        part(80, 16),
+        part(64, 16),
+        part(48, 16),
+        part(0, 48)
+    )
 }
 
 /// RFC 9110 §5.6.7.

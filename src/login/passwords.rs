@@ -2,7 +2,7 @@
 
 use http::Response;
 
-use super::clerk::{Clerk, attempt, attempt_by, own, request, second};
+use super::clerk::{Clerk, attempt, attempt_by, done, own, request, second};
 use super::desk::Asked;
 use super::mint::{Life, about};
 use super::outcome::Failed;
@@ -49,18 +49,18 @@ impl Clerk {
             .accounts
             .change_password(&attempt_by(asked, &login)?, new_password(asked)?, keep)
             .await?;
-        self.done(asked, about(&user))
+        done(asked, about(&user))
     }
 
     pub(super) async fn add_password(&self, asked: &Asked) -> Result<Response<Body>, Failed> {
         self.accounts.add_password(&attempt(asked)?, new_password(asked)?).await?;
-        self.done(asked, Scope::new())
+        done(asked, Scope::new())
     }
 
     pub(super) async fn remove_password(&self, asked: &Asked) -> Result<Response<Body>, Failed> {
         let keep = asked.own.as_ref().map(|own| &own.session);
         self.accounts.remove_password(&attempt(asked)?, keep).await?;
-        self.done(asked, Scope::new())
+        done(asked, Scope::new())
     }
 
     pub(super) async fn enrol(&self, asked: &Asked) -> Result<Response<Body>, Failed> {
@@ -70,7 +70,7 @@ impl Clerk {
         let scope = about(&user)
             .with(Name::TotpSecret, enrolment.seed.expose().as_str())
             .with(Name::TotpUri, enrolment.address.expose().as_str());
-        self.done(asked, scope)
+        done(asked, scope)
     }
 
     pub(super) async fn confirm(&self, asked: &Asked) -> Result<Response<Body>, Failed> {
@@ -79,7 +79,7 @@ impl Clerk {
         let code = Secret::new(code.expose().as_str());
         let codes = self.accounts.confirm_totp(&own.user, code, asked.address).await?;
         let codes: Vec<&str> = codes.iter().map(|code| *code.text().expose()).collect();
-        self.done(asked, Scope::new().with(Name::RecoveryCodes, codes))
+        done(asked, Scope::new().with(Name::RecoveryCodes, codes))
     }
 
     pub(super) async fn remove_second_factor(
@@ -100,7 +100,7 @@ impl Clerk {
             request: request(asked, &login),
         };
         self.accounts.remove_totp(&own.user, &demand).await?;
-        self.done(asked, Scope::new())
+        done(asked, Scope::new())
     }
 
     /// The name of the user who calls: written in the call, or that of the token's user.

@@ -3,7 +3,7 @@
 use http::Response;
 use serde_json::{Value, json};
 
-use super::clerk::{Clerk, own};
+use super::clerk::{Clerk, done, own};
 use super::desk::Asked;
 use super::outcome::Failed;
 use crate::dialect::Failure;
@@ -21,7 +21,7 @@ impl Clerk {
         } else {
             self.accounts.log_out(&own.session, &own.user).await?;
         }
-        self.done(asked, Scope::new())
+        done(asked, Scope::new())
     }
 
     pub(super) async fn sessions(&self, asked: &Asked) -> Result<Response<Body>, Failed> {
@@ -29,7 +29,7 @@ impl Clerk {
         let records = self.accounts.sessions_of(&own.user, None).await?;
         let sessions: Vec<Value> =
             records.iter().map(|record| shown(record, record.id == own.session)).collect();
-        self.done(asked, Scope::new().with(Name::Sessions, sessions))
+        done(asked, Scope::new().with(Name::Sessions, sessions))
     }
 
     pub(super) async fn end_session(&self, asked: &Asked) -> Result<Response<Body>, Failed> {
@@ -40,18 +40,18 @@ impl Clerk {
             return Err(Failure::UnknownSession.into());
         }
         self.accounts.log_out(&session, &own.user).await?;
-        self.done(asked, Scope::new())
+        done(asked, Scope::new())
     }
 
     pub(super) async fn end_sessions(&self, asked: &Asked) -> Result<Response<Body>, Failed> {
         let own = own(asked)?;
         self.accounts.log_out_others(&own.user, Some(&own.session)).await?;
-        self.done(asked, Scope::new())
+        done(asked, Scope::new())
     }
 
-    pub(super) fn key_set(&self, asked: &Asked) -> Result<Response<Body>, Failed> {
+    pub(super) fn key_set(asked: &Asked) -> Result<Response<Body>, Failed> {
         let keys = asked.door.service.keys.public_jwks();
-        self.done(asked, Scope::new().with(Name::Keys, keys))
+        done(asked, Scope::new().with(Name::Keys, keys))
     }
 }
 

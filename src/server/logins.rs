@@ -50,13 +50,13 @@ impl Users {
         let Some(key) = master_key(reference, secrets, findings) else { return Ok(None) };
         let passwords = &settings.passwords;
         let Some(cost) = cost(passwords, reference, findings) else { return Ok(None) };
-        let hashes = HashSettings {
+        let hashing = HashSettings {
             cost,
             concurrent: passwords.concurrent.unwrap_or_else(super::listen::cores),
             queue: passwords.queue,
             patience: PATIENCE,
         };
-        let hasher = Hasher::new(hashes, metrics).map_err(|_| StartError::Random)?;
+        let hasher = Hasher::new(hashing, metrics).map_err(|_| StartError::Random)?;
         let throttle = Throttle::new(ThrottleSettings::default());
         let most_sessions = settings.logins.iter().map(|login| login.sessions).max();
         let account = AccountSettings {

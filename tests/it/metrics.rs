@@ -132,6 +132,7 @@ const FAMILIES: [(&str, &str, &[&str]); 24] = [
     ("jwks_next_fetch_seconds", "gauge", &["issuer"]),
     ("jwks_refresh_total", "counter", &["issuer", "result"]),
     ("panics_total", "counter", &[]),
+    ("password_hashes_total", "counter", &[]),
     ("store_age_seconds", "gauge", &[]),
     ("token_cache_evictions_total", "counter", &[]),
     ("token_cache_hits_total", "counter", &[]),

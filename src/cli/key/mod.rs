@@ -41,7 +41,7 @@ pub enum KeyCommand {
     List,
     /// Make a new key for a family of dialects; the old ones go on verifying
     Rotate {
-        /// The family, for example native or redis
+        /// The family, for example native
         #[arg(value_parser = family)]
         family: String,
         /// The algorithm [default: that of the family's latest key]

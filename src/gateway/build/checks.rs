@@ -53,6 +53,14 @@ pub(super) struct Compiled {
     pub(super) remotes: Vec<Arc<RemoteKeys>>,
 }
 
+/// One entry of a `jwt` check; what is missing of it was reported.
+struct Entry {
+    places: Option<Vec<Location>>,
+    issuer: Option<IssuerSettings>,
+    /// Whether the store is the one to say what a user may do.
+    is_stored: bool,
+}
+
 /// What every check is compiled against.
 struct Ground<'g> {
     settings: &'g Settings,
@@ -164,23 +172,14 @@ impl Ground<'_> {
         let (mut by_entry, mut by_store) = (Vec::new(), Vec::new());
         let (mut all, mut dialect) = (Vec::new(), None);
         for (id, entry) in entries.iter().enumerate() {
-            let (places, issuer, is_stored) = match entry {
-                TokenSettings::Other(entry) => (
-                    self.places(&entry.carried(), findings),
-                    self.issuer(id, entry, findings),
-                    false,
-                ),
-                TokenSettings::Own(entry) => {
-                    let is_stored = matches!(entry.permissions, OwnPermissions::Store);
-                    let Some(own) = self.own(entry, findings) else { continue };
+            let read = match entry {
+                TokenSettings::Other(entry) => Some(self.foreign(id, entry, findings)),
+                TokenSettings::Own(entry) => self.own(entry, findings).map(|own| {
                     dialect.get_or_insert_with(|| Arc::clone(&own.dialect));
-                    let schemes = entry.schemes.clone();
-                    let schemes = schemes.unwrap_or_else(|| own.schemes(entry.dialect.place));
-                    let places = self.places(&carried(entry, &schemes), findings);
-                    let rules = (entry.leeway, &entry.permissions);
-                    (places, own.issuer(id, rules, self.kept, findings), is_stored)
-                }
+                    self.of_ours(id, entry, &own, findings)
+                }),
             };
+            let Some(Entry { places, issuer, is_stored }) = read else { continue };
             if let (Some(places), Some(issuer)) = (places, issuer) {
                 by_entry.push(Locations::new(places.clone()));
                 by_store.push(is_stored);
@@ -197,6 +196,26 @@ impl Ground<'_> {
             .ok()?;
         let (locations, users) = (Locations::new(all), self.kept.users.clone());
         Some(Gate::User(UserGate { locations, by_entry, verifier, by_store, dialect, users }))
+    }
+
+    fn foreign(&mut self, id: usize, entry: &JwtSettings, findings: &mut Findings) -> Entry {
+        let places = self.places(&entry.carried(), findings);
+        Entry { places, issuer: self.issuer(id, entry, findings), is_stored: false }
+    }
+
+    fn of_ours(
+        &mut self,
+        id: usize,
+        entry: &OwnSettings,
+        own: &OwnTokens,
+        findings: &mut Findings,
+    ) -> Entry {
+        let schemes = entry.schemes.clone();
+        let schemes = schemes.unwrap_or_else(|| own.schemes(entry.dialect.place));
+        let places = self.places(&carried(entry, &schemes), findings);
+        let rules = (entry.leeway, &entry.permissions);
+        let issuer = own.issuer(id, rules, self.kept, findings);
+        Entry { places, issuer, is_stored: matches!(entry.permissions, OwnPermissions::Store) }
     }
 
     /// Whose tokens an entry with `issuer: self` means: those of a service, or of a preset that no

@@ -94,25 +94,25 @@ pub(super) fn routes(
                 kind: call.kind,
                 user: user(service, call, settings, kept),
             });
-            for place in &call.matches {
-                let text = place.pattern(login.host.as_ref().map(|host| host.value.as_str()));
-                match Pattern::parse(&text) {
-                    Ok(pattern) => {
-                        let route = route(&door, access.clone(), kept);
-                        let at = At { value: text, place: login.dialect.place };
-                        routes.push((pattern, Arc::new(route), at));
-                    }
-                    Err(error) => {
-                        findings.error(
-                            login.dialect.place,
-                            format!("`{text}` cannot be offered: {}", error.message),
-                        );
-                    }
-                }
-            }
+            let host = login.host.as_ref().map(|host| host.value.as_str());
+            let texts = call.matches.iter().map(|place| place.pattern(host));
+            routes.extend(texts.filter_map(|text| {
+                let text = At { value: text, place: login.dialect.place };
+                let route = Arc::new(route(&door, access.clone(), kept));
+                Some((pattern(&text, findings)?, route, text))
+            }));
         }
     }
     routes
+}
+
+fn pattern(text: &At<String>, findings: &mut Findings) -> Option<Pattern> {
+    Pattern::parse(text)
+        .map_err(|error| {
+            let message = format!("`{}` cannot be offered: {}", **text, error.message);
+            findings.error(text.place, message);
+        })
+        .ok()
 }
 
 fn access(names: &Names, login: &LoginSettings, findings: &mut Findings) -> Option<Access> {
