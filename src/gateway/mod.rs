@@ -3,6 +3,7 @@
 //! Faces ask [`Gateway::decide`] and turn the answer into their wire; nothing here forwards, and no
 //! part below knows a status.
 
+mod basic;
 mod build;
 mod checks;
 mod decision;
@@ -11,6 +12,7 @@ mod door;
 mod identity;
 mod kept;
 mod live;
+mod pending;
 mod route;
 mod strip;
 mod trail;
@@ -35,12 +37,14 @@ pub use door::{Door, Service};
 pub use identity::{Fact, ForwardRule, IdentityNames};
 pub use kept::Kept;
 pub use live::Live;
+pub use pending::Pending;
 pub use route::{Access, Address, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
 pub use voice::Voice;
 
 use crate::clock::Timestamp;
+use crate::credentials::Vouching;
 use crate::inquiry::Bounds;
 use crate::inquiry::Inquiry;
 use crate::inquiry::InquiryError;
@@ -70,6 +74,8 @@ pub struct Gateway {
     unmatched: Arc<RouteMetrics>,
     body_timeout: Duration,
     access_log: AccessLogRules,
+    /// Who vouches for second factors.
+    vouching: Option<Arc<Vouching>>,
 }
 
 /// Who asks, when, and what that worker remembers.
@@ -160,7 +166,9 @@ impl Gateway {
                 }));
             }
         };
-        Ok(Decision::Allow(Pass {
+        let address = established.address().unwrap_or(asking.peer.client);
+        let user = established.facts.as_ref().map(|facts| facts.id.clone());
+        let pass = Pass {
             route: Arc::clone(route),
             destination,
             target: self.target(&inquiry, parts.uri.path_and_query())?,
@@ -170,7 +178,13 @@ impl Gateway {
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
             client: established.client.map(|client| client.address),
-        }))
+        };
+        let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
+        let factor = Arc::clone(factor);
+        // Nobody whom a factor could be asked of: the route marked so is for users.
+        let user = user.ok_or(Denial::Missing(Kind::User))?;
+        let vouching = self.vouching.clone();
+        Ok(Decision::Confirm(Pending { pass, user, factor, vouching, address }))
     }
 
     /// The target as it was judged, without the credentials that its query carried.
@@ -237,7 +251,7 @@ impl Gateway {
     /// What judges tokens, for a tool that looks at one token; no request passes by this.
     pub fn verifiers(&self) -> impl Iterator<Item = &TokenVerifier> {
         self.checks.0.iter().filter_map(|check| match &check.gate {
-            Gate::App(_) | Gate::Header(_) => None,
+            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) => None,
             Gate::User(user) => Some(&user.verifier),
         })
     }

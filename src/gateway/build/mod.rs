@@ -80,6 +80,7 @@ impl Gateway {
             stripping: Arc::new(Stripping { keys: compiled.keys, tokens: compiled.tokens }),
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
+            vouching: kept.vouching.clone(),
             access_log: AccessLogRules {
                 enabled: settings.access_log.enabled,
                 query: settings.access_log.query,
