@@ -11,6 +11,7 @@
 mod world;
 
 mod apps;
+mod basic;
 mod binary;
 mod cli;
 mod clients;
@@ -33,5 +34,6 @@ mod recorder;
 mod refusals;
 mod reload;
 mod routes;
+mod second_factor;
 mod secured;
 mod tokens;
