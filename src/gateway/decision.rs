@@ -133,9 +133,9 @@ impl Pass {
         &self.stripping
     }
 
-    /// Turns the head of the client's request into the one that was judged: canonical target and
-    /// host, credentials out, forged identity out, ours in.
-    pub fn seal(self, mut parts: Parts) -> Parts {
+    /// Turns the head of the client's request into the one that was judged: canonical target and host,
+    /// credentials out, forged identity out, ours in. Tells where it may go.
+    pub fn seal(self, mut parts: Parts) -> (Parts, Arc<Destination>) {
         parts.uri = Uri::from(self.target);
         parts.version = http::Version::HTTP_11;
         if let Some(host) = self.host {
@@ -147,6 +147,6 @@ impl Pass {
         for (name, value) in self.identity {
             parts.headers.insert(name, value);
         }
-        parts
+        (parts, self.destination)
     }
 }

@@ -133,7 +133,6 @@ impl Gateway {
             }
         };
         trail.route = Some(Arc::clone(route));
-        trail.voice.clone_from(&route.voice);
         trail.note(Step::Match, || format!("route `{}`", route.id));
         trail.mark(Step::Match);
         let mut established = match &route.access {
@@ -212,7 +211,7 @@ impl Gateway {
     ) -> Denial {
         let access = self.access_to_unmatched(enclosing);
         if let Some(route) = enclosing.first() {
-            trail.voice.clone_from(&route.voice);
+            trail.enclosing.clone_from(&route.voice);
         }
         trail.note(Step::Match, || match (enclosing.first(), allow.is_empty()) {
             (_, false) => "the path is known, the method is not".to_owned(),

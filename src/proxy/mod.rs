@@ -114,7 +114,7 @@ impl Proxy {
         match decision {
             Decision::Allow(pass) => {
                 pass.route().metrics.allowed(decided.duration_since(arrived));
-                let rules = rules(pass.reserved(), pass.stripping());
+                let rules = || rules(pass.reserved(), pass.stripping());
                 let (limit, patience) = (pass.route().body_limit, gateway.body_timeout());
                 let body = RequestBody::streaming(body, limit, patience, rules);
                 // The guard must not be kept while an upstream takes its time.
@@ -126,7 +126,8 @@ impl Proxy {
                 self.forward(pass, parts, body, (record, decided)).await
             }
             Decision::Confirm(pending) => {
-                let rules = rules(pending.pass().reserved(), pending.pass().stripping());
+                let pass = pending.pass();
+                let rules = || rules(pass.reserved(), pass.stripping());
                 let body =
                     RequestBody::streaming(body, MOST_CONFIRMED, gateway.body_timeout(), rules);
                 drop(gateway);
@@ -137,7 +138,7 @@ impl Proxy {
             }
             Decision::Enter(entry) => {
                 entry.route().metrics.allowed(decided.duration_since(arrived));
-                let rules = rules(entry.reserved(), entry.stripping());
+                let rules = || rules(entry.reserved(), entry.stripping());
                 let (limit, patience) = (entry.route().body_limit, gateway.body_timeout());
                 let body = RequestBody::streaming(body, limit, patience, rules);
                 drop(gateway);
@@ -154,7 +155,7 @@ impl Proxy {
                     record.describe(self, &parts, &trail, client_of(peer, trail.client));
                 }
                 record.deny(&denial);
-                Answer::own(trail.voice.respond(&denial, record.id()), record)
+                Answer::own(trail.voice().respond(&denial, record.id()), record)
             }
         }
     }

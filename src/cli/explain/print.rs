@@ -197,9 +197,8 @@ impl Denied {
 
 impl Allowed {
     fn of(pass: Pass, mut parts: Parts, peer: &Peer, masks: &Masks) -> Self {
-        let destination = std::sync::Arc::clone(pass.destination());
         crate::proxy::prepare(&mut parts, peer, &pass);
-        let sealed = pass.seal(parts);
+        let (sealed, destination) = pass.seal(parts);
         Self {
             upstream: destination.name.to_string(),
             address: match &destination.address {
