@@ -7,6 +7,7 @@ use http::HeaderName;
 
 use super::Asking;
 use super::denial::{Denial, Kind};
+use super::strip::Stripping;
 use super::trail::{Step, Trail};
 use crate::credentials::AppKeys;
 use crate::credentials::Carrier;
@@ -61,6 +62,8 @@ pub(super) struct UserGate {
 pub(super) struct Established {
     pub(super) principal: Principal,
     pub(super) client: Option<ClientAddress>,
+    /// Where a check looks that was not asked.
+    pub(super) unjudged: Stripping,
 }
 
 /// The address of its own client that a verified application told, and the header it told it in.
@@ -93,7 +96,10 @@ impl Checks {
         loop {
             let index = match require.next(&known) {
                 Next::Ask(index) => index,
-                Next::Done(Outcome::Valid, _) => return Ok(established),
+                Next::Done(Outcome::Valid, _) => {
+                    established.unjudged = self.unjudged(require, &known, trail);
+                    return Ok(established);
+                }
                 Next::Done(Outcome::Absent | Outcome::Invalid, blamed) => {
                     return Err(failure.unwrap_or_else(|| self.missing(blamed)));
                 }
@@ -112,6 +118,44 @@ impl Checks {
                 }
             });
         }
+    }
+
+    /// What `or` left unjudged: an upstream that believes a token because the gateway let it pass must
+    /// not be handed one that nobody looked at.
+    fn unjudged(
+        &self,
+        require: &Require,
+        known: &[Option<Outcome>],
+        trail: &mut Trail,
+    ) -> Stripping {
+        let mut unjudged = Stripping::default();
+        for check in require.unasked(known).iter().filter_map(|index| self.0.get(index.0)) {
+            trail.note(Step::Check, || {
+                format!("{}: not asked, its credential is removed", check.name)
+            });
+            match &check.gate {
+                Gate::App(app) => unjudged.keys.push(app.location.clone()),
+                Gate::User(user) => {
+                    let judged = self.judged_places(require, known);
+                    unjudged.tokens.push(user.locations.without(judged));
+                }
+            }
+        }
+        unjudged
+    }
+
+    /// Where the tokens stand that were judged.
+    fn judged_places(
+        &self,
+        require: &Require,
+        known: &[Option<Outcome>],
+    ) -> impl Iterator<Item = &Locations> {
+        let is_known = |index: &CheckIndex| known.get(index.0).copied().flatten().is_some();
+        let asked = require.checks().into_iter().filter(is_known).collect::<Vec<_>>();
+        asked.into_iter().filter_map(|index| match &self.0.get(index.0)?.gate {
+            Gate::App(_) => None,
+            Gate::User(user) => Some(&user.locations),
+        })
     }
 
     /// What to say when nothing that was sent is bad, yet not enough was sent.

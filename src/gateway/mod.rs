@@ -126,7 +126,10 @@ impl Gateway {
         trail.note(Step::Match, || format!("route `{}`", route.id));
         trail.mark(Step::Match);
         let established = match &route.access {
-            Access::Public => Established::default(),
+            Access::Public => {
+                trail.note(Step::Check, || "none, the route is public".to_owned());
+                Established::default()
+            }
             Access::Guarded(require) => self.checks.require(require, &presented, trail).await?,
         };
         trail.mark(Step::Check);
@@ -138,12 +141,13 @@ impl Gateway {
         }
         Ok(Pass {
             route: Arc::clone(route),
-            target: self.target(&inquiry, parts.uri.path_and_query())?,
+            target: self.target(&inquiry, parts.uri.path_and_query(), &established.unjudged)?,
             host: host_to_send(&inquiry),
             identity: identity(route, &established, trail)?,
             principal: established.principal,
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
+            unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
         })
     }
@@ -153,9 +157,13 @@ impl Gateway {
         &self,
         inquiry: &Inquiry<'_>,
         original: Option<&PathAndQuery>,
+        unjudged: &Stripping,
     ) -> Result<PathAndQuery, Denial> {
         let original = original.ok_or(InquiryError::TargetForm)?;
-        let stripped = inquiry.query.and_then(|query| self.stripping.apply_to_query(query));
+        let stripped = inquiry.query.and_then(|query| {
+            let stripped = self.stripping.apply_to_query(query);
+            unjudged.apply_to_query(stripped.as_deref().unwrap_or(query)).or(stripped)
+        });
         Ok(match &stripped {
             None => inquiry.target(original)?,
             Some(query) => inquiry.target_with_query(query)?,

@@ -35,3 +35,4 @@ mod reload;
 mod routes;
 mod secured;
 mod tokens;
+mod unjudged;

@@ -60,7 +60,11 @@ impl Gateway {
             checks: Checks(compiled.checks),
             fallback: routes.fallback,
             reserved: Arc::new(IdentityNames::new(reserved)),
-            stripping: Arc::new(Stripping { keys: compiled.keys, tokens: compiled.tokens }),
+            stripping: Arc::new(Stripping {
+                keys: compiled.keys,
+                tokens: compiled.tokens,
+                kept: compiled.kept,
+            }),
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
             access_log: AccessLogRules {
