@@ -23,7 +23,7 @@ mod watch;
 pub use address::{Listeners, StoreAddress, UpstreamAddress};
 pub use apps::AppSettings;
 pub use bounds::{BOUNDS, Bound, Unit};
-pub use checks::{AppKeySettings, Carrier, CheckSettings};
+pub use checks::{AppKeySettings, Carrier, CheckSettings, is_ours};
 pub use document::{
     AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, JwtEntry, Limits, Listen,
     RouteEntry, Shutdown, Timeouts, Upstream,
