@@ -146,6 +146,21 @@ fn where_no_check_looks_a_header_is_forwarded_as_it_was_written() {
 }
 
 #[test]
+fn a_second_spelling_of_a_credential_goes_no_further() {
+    let world = world();
+    for name in ["X_User_Token", "X-User_Token", "x.user.token", "XUserToken"] {
+        let ask = Ask::get("/both").keyed().field("X-User-Token", &*TOKEN).field(name, "forged");
+        oracle::identity(&world.pass(&ask), &[("X-User-Token", Some(TOKEN.as_str()))]);
+        let ask = Ask::get("/public").field(name, "forged");
+        oracle::identity(&world.pass(&ask), &[("X-User-Token", None)]);
+        world.deny(&Ask::get("/both").keyed().field(name, &*TOKEN), &[401]);
+    }
+    for name in ["X-User-Tokens", "X-Token"] {
+        assert_eq!(world.pass(&Ask::get("/public").field(name, "own")).fields.one(name), "own");
+    }
+}
+
+#[test]
 fn trailers_hold_no_credential() {
     let world = world();
     for name in ["X-User-Token", "X-Kept-Key", "X-App-Key", "Authorization", "Cookie"] {

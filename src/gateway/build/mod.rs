@@ -59,7 +59,7 @@ impl Gateway {
             routes: routes.table,
             checks: Checks(compiled.checks),
             fallback: routes.fallback,
-            reserved: Arc::new(IdentityNames::new(reserved)),
+            reserved: Arc::new(IdentityNames::new(reserved).with_credentials(&compiled.kept)),
             stripping: Arc::new(Stripping {
                 keys: compiled.keys,
                 tokens: compiled.tokens,
