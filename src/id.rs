@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 macro_rules! name {
     ($(#[$doc:meta] $type:ident;)*) => {$(
@@ -40,6 +42,43 @@ name! {
     CheckName;
     /// The label under which the operator declared an upstream.
     UpstreamName;
+    /// The id of a user: `u_` and 16 characters.
+    UserId;
+    /// The id of a session: `s_` and 22 characters.
+    SessionId;
+}
+
+impl UserId {
+    /// An id out of 80 random bits, in the extended alphabet of RFC 4648 §7, in lower case.
+    pub fn generate(random: [u8; 10]) -> Self {
+        let (high, low) = random.split_at(5);
+        let text: String = [high, low].into_iter().flat_map(base32).collect();
+        Self::new(format!("u_{text}"))
+    }
+}
+
+impl SessionId {
+    /// An id out of 128 random bits, in base64url.
+    pub fn generate(random: [u8; 16]) -> Self {
+        Self::new(format!("s_{}", URL_SAFE_NO_PAD.encode(random)))
+    }
+
+    /// Reads a text that has the form of an id; whether there is such a session is another question.
+    pub fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("s_")?;
+        let is_id = rest.len() == 22
+            && rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        is_id.then(|| Self::new(text))
+    }
+}
+
+/// The eight characters for five bytes.
+fn base32(bytes: &[u8]) -> impl Iterator<Item = char> {
+    let bits = bytes.iter().fold(0_u64, |bits, &byte| bits << 8 | u64::from(byte));
+    (0..8_u32).rev().filter_map(move |place| {
+        let five = u32::try_from(bits >> (5 * place) & 31).ok()?;
+        char::from_digit(five, 32)
+    })
 }
 
 /// A SHA-256 digest.
@@ -118,5 +157,26 @@ mod tests {
         assert_eq!(Digest::from_hex(&"a".repeat(63)), None);
         assert_eq!(Digest::from_hex(&"a".repeat(65)), None);
         assert_eq!(Digest::from_hex(&"+1".repeat(32)), None);
+    }
+
+    #[test]
+    fn ids_are_made_of_all_their_bits() {
+        assert_eq!(UserId::generate([0; 10]).as_str(), "u_0000000000000000");
+        assert_eq!(UserId::generate([255; 10]).as_str(), "u_vvvvvvvvvvvvvvvv");
+        assert_ne!(UserId::generate([0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), UserId::generate([0; 10]));
+        let id = SessionId::generate([255; 16]);
+        assert_eq!(id.as_str(), "s______________________w");
+        assert_eq!(SessionId::parse(id.as_str()), Some(id));
+        for bad in [
+            "",
+            "s_",
+            "s_aaaaaaaaaaaaaaaaaaaaa",
+            "s_aaaaaaaaaaaaaaaaaaaaaaa",
+            "t_aaaaaaaaaaaaaaaaaaaaaa",
+        ] {
+            assert_eq!(SessionId::parse(bad), None, "{bad}");
+        }
+        assert_eq!(SessionId::parse("s_aaaaaaaaaaaaaaaaaaaa.a"), None);
+        assert_eq!(SessionId::parse("s_aaaaaaaaaaaaaaaaaaaaé"), None);
     }
 }

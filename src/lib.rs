@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod id;
+pub mod json;
 pub mod secret;
 
 pub mod fetch;
@@ -15,9 +16,11 @@ pub mod config;
 pub mod store;
 
 pub mod credentials;
+pub mod dialect;
 pub mod jwt;
 pub mod policy;
 
+pub mod account;
 pub mod route;
 
 pub mod gateway;
@@ -25,6 +28,7 @@ pub mod gateway;
 pub mod upstream;
 
 pub mod admin;
+pub mod login;
 pub mod proxy;
 
 pub mod server;

@@ -22,6 +22,17 @@ pub struct RequestId {
     number: u64,
 }
 
+impl RequestId {
+    /// The same id in the form of a UUID of the kind that everybody makes as they like (RFC 9562 §5.8).
+    pub fn uuid(&self) -> String {
+        let series = format!("{:016x}", self.series);
+        let (first, rest) = series.split_at(8);
+        let (second, rest) = rest.split_at(4);
+        let (third, fourth) = rest.split_at(3);
+        format!("{first}-{second}-8{third}-8{fourth}00-0000{:08x}", self.number)
+    }
+}
+
 /// Hands out request ids; one for each worker.
 #[derive(Debug)]
 pub struct RequestIds {

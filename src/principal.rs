@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::id::AppId;
+use crate::id::{AppId, SessionId, UserId};
 
 /// What the checks of a route established; on a public route both sides stay empty.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,19 @@ pub struct Principal {
     pub app: Option<Arc<App>>,
     /// The person on whose behalf, when a token was presented and good.
     pub user: Option<Arc<Subject>>,
+    /// What the store knows about that user, where it is the one to say what the user may do.
+    pub facts: Option<Arc<Facts>>,
+}
+
+impl Principal {
+    /// What the user may do; nothing when there is none.
+    pub fn permissions(&self) -> &Permissions {
+        match (&self.user, &self.facts) {
+            (Some(_), Some(facts)) => &facts.permissions,
+            (Some(user), None) => &user.permissions,
+            (None, _) => &Permissions::None,
+        }
+    }
 }
 
 /// An application whose key was verified.
@@ -40,6 +53,28 @@ pub struct Subject {
     pub permissions: Permissions,
     /// From this instant on the token is expired (leeway not included).
     pub expires_at: Timestamp,
+    /// What the header of a token of our own says besides.
+    pub own: Option<Own>,
+}
+
+/// Whom and what a token of our own belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// The session whose end ends the token.
+    pub session: SessionId,
+    /// The user in the store.
+    pub user: UserId,
+}
+
+/// What the store knows about a user now, whatever a token of theirs said when it was signed.
+#[derive(Debug, PartialEq)]
+pub struct Facts {
+    /// The user.
+    pub id: UserId,
+    /// What else is known.
+    pub attributes: Map<String, Value>,
+    /// What the user may do.
+    pub permissions: Permissions,
 }
 
 /// What a user may do: plain names, or resources each with its verbs.

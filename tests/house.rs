@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use portcullis::config::BOUNDS;
 use portcullis::config::Findings;
+use portcullis::config::PRESETS;
 use portcullis::config::Report;
 use portcullis::config::Source;
 use portcullis::gateway::Reason;
@@ -19,15 +20,15 @@ use portcullis::server;
 
 /// Modules from the ground up. A module uses those on floors below its own, and itself.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "id", "secret"],
+    &["clock", "id", "json", "secret"],
     &["fetch", "inquiry", "message", "principal", "telemetry"],
     &["config"],
     &["store"],
-    &["credentials", "jwt", "policy"],
-    &["route"],
+    &["credentials", "dialect", "jwt", "policy"],
+    &["account", "route"],
     &["gateway"],
     &["upstream"],
-    &["admin", "proxy"],
+    &["admin", "login", "proxy"],
     &["server"],
     &["cli"],
 ];
@@ -37,6 +38,8 @@ const LONGEST_FILE: usize = 500;
 const NAMES_THAT_SAY_NOTHING: &[&str] = &[
     "common", "data", "handler", "helper", "helpers", "manager", "misc", "types", "util", "utils",
 ];
+/// Names of dialects that are also words of the language.
+const ORDINARY: &[&str] = &["native"];
 /// Where tasks and threads are started; the rest offers futures for these to run.
 const SPAWNERS: &[&str] = &["server", "cli"];
 
@@ -123,6 +126,28 @@ fn tasks_and_threads_are_started_by_the_server() {
             .find(|word| before_tests(&file.text).contains(word));
         let may = file.module.first().is_some_and(|module| SPAWNERS.contains(&module.as_str()));
         assert!(may || starts.is_none(), "{}: {starts:?}", file.path.display());
+    }
+}
+
+/// A dialect is data: its name stands in its file, in the table that embeds it, and in tests.
+#[test]
+fn no_dialect_is_known_by_name() {
+    let names: Vec<String> = PRESETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let words = names.iter().filter(|name| !ORDINARY.contains(&name.as_str()));
+    let words: Vec<&str> = words.filter_map(|name| name.split('-').next()).collect();
+    assert!(words.len() > 3, "{words:?}");
+    for file in sources("src").iter().filter(|file| !file.is_test()) {
+        if file.path.ends_with("config/preset/table.rs") {
+            continue;
+        }
+        let text = before_tests(&file.text).to_lowercase();
+        for word in &words {
+            // A word of its own: `ping` is also the end of many others.
+            let is_named = paths_from(&text, word)
+                .iter()
+                .any(|(_, rest)| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+            assert!(!is_named, "{}: {word}", file.path.display());
+        }
     }
 }
 

@@ -65,8 +65,9 @@ fn judge(criterion: &mut Criterion) {
         claims,
         permissions: Permissions::Names(vec!["a:b".into()]),
         expires_at: Timestamp::from_seconds(0),
+        own: None,
     };
-    let principal = Principal { app: None, user: Some(Arc::new(user)) };
+    let principal = Principal { app: None, user: Some(Arc::new(user)), facts: None };
     let facts = Facts {
         principal: &principal,
         method: "GET",

@@ -9,13 +9,19 @@ pub mod demo;
 pub mod explain;
 pub mod healthcheck;
 pub mod init;
+pub mod key;
+pub mod place;
 pub mod serve;
+pub mod session;
+pub mod table;
 pub mod token;
+pub mod user;
 pub mod version;
 
 mod failure;
 mod get;
 mod moment;
+mod password;
 mod signals;
 
 use std::io;
@@ -97,6 +103,12 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Create, list, show, rotate and revoke applications and their keys
     App(app::AppArgs),
+    /// Create, list, show and change users, their passwords and second factors
+    User(user::UserArgs),
+    /// List and end the sessions of users
+    Session(session::SessionArgs),
+    /// List, rotate and retire the keys that sign the gateway's own tokens
+    Key(key::KeyArgs),
     /// Look into tokens, verify them, and sign tokens for tests
     Token(token::TokenArgs),
     /// Ask a running gateway whether it is ready
@@ -239,6 +251,18 @@ impl Command {
             Self::App(args) => {
                 let done = runtime()?.block_on(app::run(&args, &clock, out, err));
                 done.map(|()| Exit::Done)
+            }
+            Self::User(args) => {
+                let mut passwords = password::Source::of_process();
+                let done =
+                    runtime()?.block_on(user::run(&args, &clock, &mut passwords, (out, err)));
+                done.map(|()| Exit::Done)
+            }
+            Self::Session(args) => {
+                runtime()?.block_on(session::run(&args, &clock, out)).map(|()| Exit::Done)
+            }
+            Self::Key(args) => {
+                runtime()?.block_on(key::run(&args, &clock, out, err)).map(|()| Exit::Done)
             }
             Self::Token(args) => runtime()?.block_on(token::run(args, &clock, out, err)),
             Self::Healthcheck(args) => healthcheck::run(&args, out),

@@ -69,6 +69,15 @@ pub(super) const JWT_MAX_STALE: Bound =
     time("checks.*.jwt[].max_stale", Some(DAY), [MINUTE, 30 * DAY]);
 pub(super) const ROUTE_TIMEOUT: Bound = time("routes[].timeout", None, [1, HOUR]);
 pub(super) const ROUTE_BODY: Bound = bytes("routes[].body", None, [0, TIB]);
+pub(super) const LOGIN_LIFETIME: Bound = time("login[].lifetime", None, [SECOND, 400 * DAY]);
+pub(super) const LOGIN_SESSIONS: Bound = count("login[].sessions", Some(100), [1, 10_000]);
+pub(super) const PASSWORD_MEMORY: Bound =
+    bytes("passwords.memory", Some(19 * MIB), [19 * MIB, 4 * GIB]);
+pub(super) const PASSWORD_PASSES: Bound = count("passwords.passes", Some(2), [2, 64]);
+pub(super) const PASSWORD_LANES: Bound = count("passwords.lanes", Some(1), [1, 64]);
+pub(super) const PASSWORD_MIN_LENGTH: Bound = count("passwords.min_length", Some(8), [8, 256]);
+pub(super) const PASSWORD_CONCURRENT: Bound = count("passwords.concurrent", None, [1, 256]);
+pub(super) const PASSWORD_QUEUE: Bound = count("passwords.queue", Some(64), [1, 10_000]);
 pub(super) const LIMIT_TARGET: Bound = bytes("limits.target", Some(8 * KIB), [64, 60 * KIB]);
 pub(super) const LIMIT_HEADERS: Bound = bytes("limits.headers", Some(32 * KIB), [KIB, 64 * KIB]);
 pub(super) const LIMIT_HEADER_COUNT: Bound = count("limits.header_count", Some(96), [8, 96]);
@@ -87,7 +96,7 @@ pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND
 pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
 
 /// The whole table, in the order of the reference file.
-pub const BOUNDS: [&Bound; 22] = [
+pub const BOUNDS: [&Bound; 30] = [
     &UPSTREAM_TIMEOUT,
     &UPSTREAM_CONNECT_TIMEOUT,
     &UPSTREAM_IDLE_TIMEOUT,
@@ -96,6 +105,14 @@ pub const BOUNDS: [&Bound; 22] = [
     &JWT_MAX_STALE,
     &ROUTE_TIMEOUT,
     &ROUTE_BODY,
+    &LOGIN_LIFETIME,
+    &LOGIN_SESSIONS,
+    &PASSWORD_MEMORY,
+    &PASSWORD_PASSES,
+    &PASSWORD_LANES,
+    &PASSWORD_MIN_LENGTH,
+    &PASSWORD_CONCURRENT,
+    &PASSWORD_QUEUE,
     &LIMIT_TARGET,
     &LIMIT_HEADERS,
     &LIMIT_HEADER_COUNT,

@@ -8,9 +8,11 @@ use http::HeaderName;
 
 use super::document::AppKeyCheck;
 use super::document::Check;
+use super::document::HeaderCheck;
+use super::document::LoginEntry;
 use super::finding::Findings;
 use super::issuers;
-use super::issuers::JwtSettings;
+use super::issuers::TokenSettings;
 use super::scalar::At;
 use super::scalar::Place;
 
@@ -20,7 +22,20 @@ pub enum CheckSettings {
     /// The key of an application.
     AppKey(AppKeySettings),
     /// The token of a user, one entry per issuer.
-    Jwt(Vec<JwtSettings>),
+    Jwt(Vec<TokenSettings>),
+    /// HTTP Basic, judged by the users in the store.
+    Basic,
+    /// A header that must equal something of the user's.
+    Header(HeaderSettings),
+}
+
+/// A header that must equal something of the user's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderSettings {
+    /// The header.
+    pub name: HeaderName,
+    /// The attribute of the user that it must equal.
+    pub attribute: String,
 }
 
 /// Where an application key is carried.
@@ -55,6 +70,7 @@ pub enum Carrier {
 impl CheckSettings {
     pub(super) fn resolve_all(
         checks: &BTreeMap<String, At<Check>>,
+        logins: &[At<LoginEntry>],
         findings: &mut Findings,
     ) -> BTreeMap<String, Self> {
         let mut resolved = BTreeMap::new();
@@ -65,7 +81,11 @@ impl CheckSettings {
                     AppKeySettings::resolve(key, check.place, findings).map(Self::AppKey)
                 }
                 Check::Jwt(entries) => {
-                    issuers::resolve(entries, check.place, findings).map(Self::Jwt)
+                    issuers::resolve(entries, logins, check.place, findings).map(Self::Jwt)
+                }
+                Check::Basic(users) => is_self(users, findings).then_some(Self::Basic),
+                Check::Header(header) => {
+                    HeaderSettings::resolve(header, findings).map(Self::Header)
                 }
             };
             if let Some(settings) = settings {
@@ -89,6 +109,38 @@ pub(super) fn judge_name(what: &str, name: &str, place: Place, findings: &mut Fi
         findings.error(place, format!("`{name}` is a word of `require` and cannot be a name"));
     }
 }
+
+fn is_self(users: &At<String>, findings: &mut Findings) -> bool {
+    let is_self = users.value == issuers::SELF;
+    if !is_self {
+        findings
+            .error(users.place, format!("`{}` keeps no users that could be asked", **users))
+            .help("`basic: self` asks the users in the store");
+    }
+    is_self
+}
+
+impl HeaderSettings {
+    fn resolve(check: &HeaderCheck, findings: &mut Findings) -> Option<Self> {
+        let name = header(&check.name, findings);
+        let attribute = check.equals.strip_prefix("user.").filter(|name| is_attribute(name));
+        if attribute.is_none() {
+            findings
+                .error(check.equals.place, format!("`{}` is nothing of the user's", *check.equals))
+                .help("write `user.` and the name of an attribute, such as `user.CustomerId`");
+        }
+        let attribute = attribute?.to_owned();
+        Some(Self { name: name?, attribute })
+    }
+}
+
+/// Whether a text can be the name of an attribute of a user.
+pub fn is_attribute(name: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    !name.is_empty() && name.len() <= MAX_ATTRIBUTE_BYTES && name.bytes().all(is_word)
+}
+
+const MAX_ATTRIBUTE_BYTES: usize = 64;
 
 impl AppKeySettings {
     fn resolve(check: &AppKeyCheck, place: Place, findings: &mut Findings) -> Option<Self> {
@@ -241,7 +293,7 @@ mod tests {
         let settings = settings(&format!("checks: {{ app: {{ app_key: {{ {keys} }} }} }}"));
         match &settings.checks["app"] {
             CheckSettings::AppKey(key) => key.carrier.clone(),
-            CheckSettings::Jwt(_) => panic!("not a key"),
+            _ => panic!("not a key"),
         }
     }
 

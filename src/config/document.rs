@@ -19,9 +19,12 @@ pub struct Document {
     /// Networks of proxies in front of the gateway whose `X-Forwarded-*` is believed; empty means nobody.
     #[serde(default)]
     pub trusted_proxies: Vec<At<String>>,
-    /// Where applications are kept: `sqlite:PATH`. Without it only `apps` are known.
+    /// Where applications and users are kept: `sqlite:PATH`. Without it only `apps` are known.
     #[serde(default)]
     pub store: Option<At<String>>,
+    /// Secrets that belong to no check.
+    #[serde(default)]
+    pub secrets: SecretsEntry,
     /// The servers behind the gateway, by name.
     pub upstreams: BTreeMap<String, At<Upstream>>,
     /// Applications known without a store, by the digest of their key.
@@ -35,6 +38,12 @@ pub struct Document {
     pub defaults: Defaults,
     /// What is forwarded where, and on which condition; the most specific match wins.
     pub routes: Vec<At<RouteEntry>>,
+    /// Login services that the gateway itself offers.
+    #[serde(default)]
+    pub login: Vec<At<LoginEntry>>,
+    /// How passwords are judged and kept.
+    #[serde(default)]
+    pub passwords: Passwords,
     /// Sizes and counts beyond which a request is refused.
     #[serde(default)]
     pub limits: Limits,
@@ -64,6 +73,15 @@ pub struct Listen {
     /// Address and port for health and metrics; never the public one.
     #[serde(default)]
     pub admin: Option<At<String>>,
+}
+
+/// Secrets that belong to no check.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretsEntry {
+    /// The key that seals what the store keeps: `file:PATH` or `env:NAME`. `login` needs it.
+    #[serde(default)]
+    pub master: Option<At<SecretRef>>,
 }
 
 /// Servers that answer requests.
@@ -102,12 +120,25 @@ pub struct AppEntry {
 /// One credential to check.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a handful of them live for the time of a load")]
 pub enum Check {
     /// The key of an application.
     AppKey(AppKeyCheck),
     /// The token of a user; the token's `iss` picks exactly one entry.
     Jwt(Vec<At<JwtEntry>>),
+    /// HTTP Basic: `self` judges it by the users in the store.
+    Basic(At<String>),
+    /// A header that must equal something of the user's.
+    Header(HeaderCheck),
+}
+
+/// A header that must equal something of the user's.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderCheck {
+    /// The name of the header.
+    pub name: At<String>,
+    /// What it must equal: `user.ATTRIBUTE`.
+    pub equals: At<String>,
 }
 
 /// Where an application key is carried: one place, or a pair of headers.
@@ -141,12 +172,17 @@ pub struct AppKeyCheck {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JwtEntry {
-    /// The exact `iss`; `none` (written out) accepts tokens without one.
+    /// The exact `iss`; `none` (written out) accepts tokens without one; `self` is the gateway.
     pub issuer: At<String>,
+    /// With `issuer: self`, whose tokens: a `login` entry or a preset; the only `login` by default.
+    #[serde(default)]
+    pub dialect: Option<At<String>>,
     /// One or several accepted `aud`; `none` (written out) does not look at it.
-    pub audience: At<TextOrList>,
+    #[serde(default)]
+    pub audience: Option<At<TextOrList>>,
     /// Accepted algorithms: HS256/384/512, RS and PS 256/384/512, ES256/384, `EdDSA`.
-    pub algorithms: At<Vec<At<String>>>,
+    #[serde(default)]
+    pub algorithms: Option<At<Vec<At<String>>>>,
     /// Accepted `typ` header values; by default absent, `JWT` and `at+jwt`; `any` does not look at it.
     #[serde(default)]
     pub typ: Option<At<TextOrList>>,
@@ -162,7 +198,8 @@ pub struct JwtEntry {
     /// JSON pointer to the identity within the claims; `/sub` by default.
     #[serde(default)]
     pub identity: Option<At<String>>,
-    /// JSON pointer to the permissions: a list, a space-separated string, or a map resource → verbs.
+    /// JSON pointer to the permissions: a list, a space-separated string, or a map resource → verbs;
+    /// with `issuer: self`, `store` (the default) asks the store each time.
     #[serde(default)]
     pub permissions: Option<At<String>>,
     /// For how long after `exp` (before `nbf`) a token is still good.
@@ -221,9 +258,12 @@ pub struct RouteEntry {
     /// Which checks must pass.
     #[serde(default)]
     pub require: Option<At<String>>,
-    /// Permissions that the user must all have.
+    /// Permissions that the user must all have: `Things:view`, or `Things` with the verb of the method.
     #[serde(default)]
     pub permissions: Vec<At<String>>,
+    /// Whether the user's second factor is asked for on each request.
+    #[serde(default)]
+    pub second_factor: bool,
     /// A CEL expression that must be true.
     #[serde(default)]
     pub allow: Option<At<String>>,
@@ -236,6 +276,62 @@ pub struct RouteEntry {
     /// Largest body, instead of `limits.body`.
     #[serde(default)]
     pub body: Option<At<Size>>,
+}
+
+/// A login service that the gateway itself offers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginEntry {
+    /// How it speaks: a preset by its name, or `file:PATH`.
+    pub dialect: At<String>,
+    /// Its name in checks, metrics and logs; that of the dialect by default.
+    #[serde(default)]
+    pub name: Option<At<String>>,
+    /// The host on which it is offered; every host by default.
+    #[serde(default)]
+    pub host: Option<At<String>>,
+    /// Which checks of applications must pass before a call is read.
+    #[serde(default)]
+    pub require: Option<At<String>>,
+    /// How long a token is good, instead of the dialect's own time.
+    #[serde(default)]
+    pub lifetime: Option<At<Length>>,
+    /// The generation of the dialect, if it has several.
+    #[serde(default)]
+    pub generation: Option<At<String>>,
+    /// `iss` of tokens that name one; `https://HOST` by default.
+    #[serde(default)]
+    pub issuer: Option<At<String>>,
+    /// `aud` of tokens that name one; the issuer by default.
+    #[serde(default)]
+    pub audience: Option<At<String>>,
+    /// Sessions that one user may have at once; a further one ends the oldest.
+    #[serde(default)]
+    pub sessions: Option<At<u32>>,
+}
+
+/// How passwords are judged and kept.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Passwords {
+    /// Memory for each hash (argon2id).
+    #[serde(default)]
+    pub memory: Option<At<Size>>,
+    /// Passes over that memory.
+    #[serde(default)]
+    pub passes: Option<At<u32>>,
+    /// Lanes of one hash.
+    #[serde(default)]
+    pub lanes: Option<At<u32>>,
+    /// Fewest characters of a new password.
+    #[serde(default)]
+    pub min_length: Option<At<u32>>,
+    /// Hashes computed at once; by default one per core that the container may use.
+    #[serde(default)]
+    pub concurrent: Option<At<u32>>,
+    /// Logins that wait for a hash; a further one is refused at once (503).
+    #[serde(default)]
+    pub queue: Option<At<u32>>,
 }
 
 /// Sizes and counts beyond which a request is refused.

@@ -2,9 +2,12 @@
 //!
 //! How a finding looks on paper is `report`'s affair.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::scalar::Place;
+use super::source::Source;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -29,6 +32,8 @@ pub struct Finding {
     pub help: Option<String>,
     /// Whether the text at the place may be a secret and must not be shown.
     pub hidden: bool,
+    /// The file that it speaks of, when it is not the configuration itself.
+    pub source: Option<Arc<Source>>,
 }
 
 /// Findings of one configuration; bounded per severity, so that no file can fill the memory and no
@@ -79,10 +84,33 @@ impl Findings {
         self.left_out
     }
 
-    /// Errors first, each kind in the order of the file.
+    /// Takes over findings that speak of another file, such as a preset.
+    pub fn adopt(&mut self, others: Self, source: &Arc<Source>) {
+        self.left_out = self.left_out.saturating_add(others.left_out);
+        for mut finding in others.errors.into_iter().chain(others.warnings) {
+            finding.source.get_or_insert_with(|| Arc::clone(source));
+            self.push(finding);
+        }
+    }
+
+    /// Takes over findings that speak of the same file.
+    pub fn append(&mut self, others: Self) {
+        self.left_out = self.left_out.saturating_add(others.left_out);
+        for finding in others.errors.into_iter().chain(others.warnings) {
+            self.push(finding);
+        }
+    }
+
+    /// Errors first, each kind in the order of the file; other files come behind.
     pub(super) fn into_sorted(mut self) -> Vec<Finding> {
         self.errors.append(&mut self.warnings);
-        self.errors.sort_by_key(|finding| (finding.severity, finding.place));
+        self.errors.sort_by_key(|finding| {
+            (
+                finding.severity,
+                finding.source.as_ref().map(|source| source.path.clone()),
+                finding.place,
+            )
+        });
         self.errors
     }
 
@@ -103,7 +131,7 @@ impl Findings {
 impl Finding {
     /// A finding without advice.
     pub(super) fn new(severity: Severity, place: Place, message: impl Into<String>) -> Self {
-        Self { severity, message: message.into(), place, help: None, hidden: false }
+        Self { severity, message: message.into(), place, help: None, hidden: false, source: None }
     }
 }
 

@@ -10,10 +10,21 @@ use http::HeaderName;
 use super::bounds;
 use super::checks;
 use super::document::JwtEntry;
+use super::document::LoginEntry;
 use super::finding::Findings;
 use super::keys::KeyLocation;
+use super::own_tokens::OwnSettings;
 use super::scalar::At;
 use super::scalar::Place;
+
+/// Tokens that are accepted.
+#[derive(Clone, Debug)]
+pub enum TokenSettings {
+    /// Those of another issuer.
+    Other(JwtSettings),
+    /// Those that the gateway mints.
+    Own(OwnSettings),
+}
 
 /// Tokens of one issuer.
 #[derive(Clone, Debug)]
@@ -80,30 +91,61 @@ pub const ALGORITHMS: [&str; 12] = [
 
 pub(super) fn resolve(
     entries: &[At<JwtEntry>],
+    logins: &[At<LoginEntry>],
     place: Place,
     findings: &mut Findings,
-) -> Option<Vec<JwtSettings>> {
+) -> Option<Vec<TokenSettings>> {
     if entries.is_empty() {
         findings.error(place, "a `jwt` check without issuers accepts no token");
         return None;
     }
     let mut seen = HashMap::new();
     for entry in entries {
-        if let Some(line) = seen.insert(entry.issuer.value.as_str(), entry.issuer.place.line) {
+        let dialect = entry.dialect.as_ref().map(|dialect| dialect.value.as_str());
+        let issuer = (entry.issuer.value.as_str(), dialect);
+        if let Some(line) = seen.insert(issuer, entry.issuer.place.line) {
             findings
                 .error(entry.issuer.place, format!("this issuer already stands in line {line}"))
                 .help("the token's `iss` must pick exactly one entry");
         }
     }
-    let resolved: Vec<_> =
-        entries.iter().map(|entry| JwtSettings::resolve(entry, entry.place, findings)).collect();
+    let resolved: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            if entry.issuer.value == SELF {
+                OwnSettings::resolve(entry, logins, findings).map(TokenSettings::Own)
+            } else {
+                JwtSettings::resolve(entry, entry.place, findings).map(TokenSettings::Other)
+            }
+        })
+        .collect();
     resolved.into_iter().collect()
+}
+
+impl TokenSettings {
+    /// A header that holds the bare token.
+    pub const fn header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Other(entry) => entry.header.as_ref(),
+            Self::Own(entry) => entry.header.as_ref(),
+        }
+    }
+
+    /// A query parameter that holds the token.
+    pub fn query(&self) -> Option<&str> {
+        match self {
+            Self::Other(entry) => entry.query.as_deref(),
+            Self::Own(entry) => entry.query.as_deref(),
+        }
+    }
 }
 
 impl JwtSettings {
     fn resolve(entry: &JwtEntry, place: Place, findings: &mut Findings) -> Option<Self> {
         warn_of_exceptions(entry, findings);
-        let algorithms = algorithms(&entry.algorithms, findings);
+        judge_foreign(entry, place, findings);
+        let algorithms =
+            entry.algorithms.as_ref().and_then(|written| algorithms(written, findings));
         let keys = KeyLocation::resolve(entry, place, findings);
         if let (Some(keys), Some(algorithms)) = (&keys, &algorithms) {
             keys.judge(algorithms, findings);
@@ -147,8 +189,29 @@ impl JwtSettings {
     }
 }
 
+/// What another issuer's tokens are like must be written out.
+fn judge_foreign(entry: &JwtEntry, place: Place, findings: &mut Findings) {
+    for (key, is_missing) in
+        [("audience", entry.audience.is_none()), ("algorithms", entry.algorithms.is_none())]
+    {
+        if is_missing {
+            findings.error(place, format!("missing key `{key}`"));
+        }
+    }
+    if let Some(dialect) = &entry.dialect {
+        findings
+            .error(dialect.place, "`dialect` goes with `issuer: self`")
+            .help("other issuers are described by the keys beside it");
+    }
+    if let Some(store) = entry.permissions.as_ref().filter(|text| text.value == STORE) {
+        findings
+            .error(store.place, "`permissions: store` goes with `issuer: self`")
+            .help("the store knows the permissions of its own users only");
+    }
+}
+
 /// A token must be looked for somewhere, and `Authorization` in one way only.
-fn judge_locations(entry: &JwtEntry, place: Place, findings: &mut Findings) {
+pub(super) fn judge_locations(entry: &JwtEntry, place: Place, findings: &mut Findings) {
     let no_scheme = entry.schemes.as_ref().is_some_and(|schemes| schemes.is_empty());
     if no_scheme && entry.header.is_none() && entry.cookie.is_none() && entry.query.is_none() {
         findings.error(place, "no place is left in which a token could be carried").help(
@@ -163,7 +226,7 @@ fn judge_locations(entry: &JwtEntry, place: Place, findings: &mut Findings) {
 }
 
 /// Reads what is written, if anything is.
-fn optional<T, U>(
+pub(super) fn optional<T, U>(
     written: Option<T>,
     read: impl FnOnce(T) -> Option<U>,
 ) -> Result<Option<U>, Unusable> {
@@ -171,8 +234,11 @@ fn optional<T, U>(
 }
 
 /// Something was written and cannot be used; a finding says why.
-struct Unusable;
+pub(super) struct Unusable;
 
+/// The issuer that is the gateway itself.
+pub(super) const SELF: &str = "self";
+pub(super) const STORE: &str = "store";
 const NONE: &str = "none";
 const ANY: &str = "any";
 
@@ -181,9 +247,9 @@ fn warn_of_exceptions(entry: &JwtEntry, findings: &mut Findings) {
     if entry.issuer.value == NONE {
         findings.warn(entry.issuer.place, "`issuer: none` accepts tokens that name no issuer");
     }
-    if entry.audience.0 == [NONE] {
+    if let Some(audience) = entry.audience.as_ref().filter(|audience| audience.0 == [NONE]) {
         findings.warn(
-            entry.audience.place,
+            audience.place,
             "`audience: none` accepts tokens that were meant for another service",
         );
     }
@@ -198,13 +264,14 @@ fn warn_of_exceptions(entry: &JwtEntry, findings: &mut Findings) {
 
 impl AudienceSettings {
     fn resolve(entry: &JwtEntry, findings: &mut Findings) -> Option<Self> {
-        let list = &entry.audience.0;
+        let audience = entry.audience.as_ref()?;
+        let list = &audience.0;
         if list == &[NONE] {
             return Some(Self::Any);
         }
         if list.is_empty() || list.iter().any(|text| text.is_empty() || text == NONE) {
             findings
-                .error(entry.audience.place, "an audience is one text or several, none empty")
+                .error(audience.place, "an audience is one text or several, none empty")
                 .help("`audience: none` alone does not look at it");
             return None;
         }
@@ -294,8 +361,11 @@ pub(super) mod tests {
     pub(in crate::config) fn resolved(changes: &[&str]) -> JwtSettings {
         let settings = settings(&check(&[entry(changes)]));
         match &settings.checks["user"] {
-            CheckSettings::Jwt(entries) => entries[0].clone(),
-            CheckSettings::AppKey(_) => panic!("not a token"),
+            CheckSettings::Jwt(entries) => match &entries[0] {
+                TokenSettings::Other(entry) => entry.clone(),
+                TokenSettings::Own(_) => panic!("of our own"),
+            },
+            _ => panic!("not a token"),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde_saphyr::DuplicateKeyPolicy;
 use serde_saphyr::Error as YamlError;
 use serde_saphyr::Options;
@@ -44,14 +45,23 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
 
 /// Reads a configuration that is already in memory.
 pub fn parse(source: Source) -> Result<Loaded, Report> {
-    match serde_saphyr::from_str_with_options(&source.text, options()) {
+    match read(&source) {
         Ok(document) => Ok(Loaded { document, source, named_files: Vec::new() }),
-        Err(error) => {
+        Err(mut finding) => {
+            // A second mistake in the same line must not show a secret that stands there too.
+            let line = source.line(finding.place.line);
+            finding.hidden |= line.is_some_and(|line| plain_secret(line).is_some());
             let mut findings = Findings::new();
-            findings.push(explain(error.without_snippet(), &source));
+            findings.push(finding);
             Err(Report::new(source, findings))
         }
     }
+}
+
+/// Reads the whole text as one value, or says where it is none.
+pub(super) fn read<T: DeserializeOwned>(source: &Source) -> Result<T, Finding> {
+    serde_saphyr::from_str_with_options(&source.text, options())
+        .map_err(|error: YamlError| explain(error.without_snippet()))
 }
 
 fn unreadable(path: &Path, error: &SourceError) -> Report {
@@ -85,7 +95,7 @@ fn options() -> Options {
 }
 
 /// Says in the operator's words what the parser says in its own.
-fn explain(error: &YamlError, source: &Source) -> Finding {
+fn explain(error: &YamlError) -> Finding {
     let place = error
         .location()
         .map_or_else(Place::default, |at| Place { line: at.line(), column: at.column() });
@@ -97,8 +107,6 @@ fn explain(error: &YamlError, source: &Source) -> Finding {
         finding.help = Some("write where it is kept: `file:PATH` or `env:NAME`".to_owned());
         finding.hidden = true;
     }
-    // A second mistake in the same line must not show a secret that stands there too.
-    finding.hidden |= source.line(place.line).is_some_and(|line| plain_secret(line).is_some());
     finding
 }
 
@@ -108,7 +116,8 @@ fn words(error: &YamlError) -> (String, Option<String>) {
             (format!("unknown key `{field}`"), Some(choice(field, expected)))
         }
         YamlError::SerdeUnknownVariant { variant, expected, .. } => {
-            (format!("unknown kind of check `{variant}`"), Some(choice(variant, expected)))
+            let what = if expected.contains(&"app_key") { "kind of check" } else { "name" };
+            (format!("unknown {what} `{variant}`"), Some(choice(variant, expected)))
         }
         YamlError::SerdeMissingField { field, .. } => (format!("missing key `{field}`"), None),
         YamlError::DuplicateMappingKey { key, .. } => {
@@ -133,7 +142,7 @@ fn words(error: &YamlError) -> (String, Option<String>) {
         YamlError::ExpectedStringKeyForExternallyTaggedEnum { .. }
         | YamlError::ExpectedMappingEndAfterEnumVariantValue { .. } => (
             "a check is of exactly one kind".to_owned(),
-            Some("write either `app_key` or `jwt`; another kind is another check".to_owned()),
+            Some("write one of `app_key`, `jwt`, `basic` and `header`".to_owned()),
         ),
         YamlError::Eof { .. } => (
             "the file holds no configuration, or ends within it".to_owned(),

@@ -12,6 +12,9 @@ mod finding;
 mod issuers;
 mod keys;
 mod load;
+mod logins;
+mod own_tokens;
+mod preset;
 mod report;
 mod scalar;
 mod schema;
@@ -23,18 +26,25 @@ mod watch;
 pub use address::{Listeners, StoreAddress, UpstreamAddress};
 pub use apps::AppSettings;
 pub use bounds::{BOUNDS, Bound, Unit};
-pub use checks::{AppKeySettings, Carrier, CheckSettings, is_ours};
+pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute, is_ours};
 pub use document::{
-    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, JwtEntry, Limits, Listen,
-    RouteEntry, Shutdown, Timeouts, Upstream,
+    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, JwtEntry,
+    Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts, Upstream,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
-pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TypSettings};
+pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TokenSettings, TypSettings};
 pub use keys::KeyLocation;
 pub use load::{Loaded, load, parse};
+pub use logins::{LoginSettings, PasswordSettings};
+pub use own_tokens::{OwnPermissions, OwnSettings};
+pub use preset::{
+    AnswerEntry, BodyEntry, CallEntry, CallKind, ClientEntry, Failure, FieldEntry, GenerationEntry,
+    LockoutEntry, PRESETS, Preset, RefreshEntry, Refusal, SecondFactorEntry, TokenEntry, Tree,
+    read_preset,
+};
 pub use report::Report;
 pub use scalar::{At, Length, Place, SecretRef, Size, TextOrList};
-pub use schema::schema;
+pub use schema::{preset_schema, schema};
 pub use secrets::{SecretError, Secrets};
 pub use settings::{
     AccessLogSettings, CacheSettings, LimitSettings, RouteNumbers, Settings, ShutdownSettings,

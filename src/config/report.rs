@@ -72,6 +72,7 @@ impl Report {
                 "line": finding.place.line,
                 "column": finding.place.column,
                 "help": finding.help,
+                "file": finding.source.as_ref().map(|source| source.path.display().to_string()),
             })).collect::<Vec<_>>(),
             "not_shown": self.not_shown(),
         })
@@ -82,7 +83,12 @@ impl Report {
     }
 
     fn excerpt(&self, finding: &Finding) -> Option<Excerpt> {
-        Excerpt::of(self.source.line(finding.place.line)?, finding.place, finding.hidden)
+        let line = self.source_of(finding).line(finding.place.line)?;
+        Excerpt::of(line, finding.place, finding.hidden)
+    }
+
+    fn source_of<'f>(&'f self, finding: &'f Finding) -> &'f Source {
+        finding.source.as_deref().unwrap_or(&self.source)
     }
 
     fn draw(&self, finding: &Finding) -> String {
@@ -90,7 +96,7 @@ impl Report {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let path = self.source.path.display().to_string();
+        let path = self.source_of(finding).path.display().to_string();
         let group = Group::with_title(level.primary_title(&*finding.message));
         let mut group = match self.excerpt(finding) {
             Some(excerpt) => group.element(
@@ -207,12 +213,14 @@ pub(super) fn plain_secret(line: &str) -> Option<usize> {
         let is_plain = did_you_mean(key, SECRETIVE).is_some()
             && !bare.is_empty()
             && !bare.starts_with("file:")
-            && !bare.starts_with("env:");
+            && !bare.starts_with("env:")
+            // How passwords are kept, not a password.
+            && (key != "passwords" || !value.starts_with('{'));
         is_plain.then(|| line.len().saturating_sub(value.len()))
     })
 }
 
-const SECRETIVE: [&str; 4] = ["secret", "password", "key", "token"];
+const SECRETIVE: [&str; 5] = ["secret", "password", "key", "token", "master"];
 
 fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)

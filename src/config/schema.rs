@@ -10,6 +10,7 @@ use super::bounds::Bound;
 use super::bounds::Unit;
 use super::document::Document;
 use super::issuers::ALGORITHMS;
+use super::preset::Preset;
 
 /// The JSON Schema (2020-12) of a configuration file.
 pub fn schema() -> Value {
@@ -22,6 +23,11 @@ pub fn schema() -> Value {
         *item = json!({"enum": ALGORITHMS});
     }
     schema
+}
+
+/// The JSON Schema (2020-12) of a preset.
+pub fn preset_schema() -> Value {
+    schemars::schema_for!(Preset).to_value()
 }
 
 /// Adds what the table knows to what the type knows.
@@ -95,15 +101,18 @@ mod tests {
     use crate::config::Findings;
     use crate::config::KeyLocation;
     use crate::config::Length;
+    use crate::config::PRESETS;
     use crate::config::Report;
     use crate::config::Secrets;
     use crate::config::Settings;
     use crate::config::Size;
     use crate::config::Source;
+    use crate::config::TokenSettings;
     use crate::config::load::Loaded;
     use crate::config::load::parse;
 
     const SCHEMA: &str = "config/portcullis.schema.json";
+    const PRESET_SCHEMA: &str = "config/dialect.schema.json";
     const REFERENCE: &str = "config/reference.yaml";
 
     fn file(name: &str) -> String {
@@ -138,9 +147,10 @@ mod tests {
         let mut secrets = Secrets::new(loaded.source.folder());
         let issuers = settings.checks.values().filter_map(|check| match check {
             CheckSettings::Jwt(issuers) => Some(issuers),
-            CheckSettings::AppKey(_) => None,
+            CheckSettings::AppKey(_) | CheckSettings::Basic | CheckSettings::Header(_) => None,
         });
         for issuer in issuers.flatten() {
+            let TokenSettings::Other(issuer) = issuer else { continue };
             match &issuer.keys {
                 KeyLocation::Key(reference) => drop(secrets.read(reference).unwrap()),
                 KeyLocation::JwksFile(path) => drop(secrets.read_file(path).unwrap()),
@@ -197,12 +207,26 @@ mod tests {
 
     #[test]
     fn the_committed_schema_is_the_one_of_the_types() {
-        let made = format!("{:#}\n", schema());
-        if std::env::var_os("UPDATE_SCHEMA").is_some() {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(SCHEMA);
-            std::fs::write(path, &made).unwrap();
+        for (name, schema) in [(SCHEMA, schema()), (PRESET_SCHEMA, preset_schema())] {
+            let made = format!("{schema:#}\n");
+            if std::env::var_os("UPDATE_SCHEMA").is_some() {
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+                std::fs::write(path, &made).unwrap();
+            }
+            assert_eq!(file(name), made, "run the tests once with UPDATE_SCHEMA=1");
         }
-        assert_eq!(file(SCHEMA), made, "run the tests once with UPDATE_SCHEMA=1");
+    }
+
+    #[test]
+    fn every_preset_is_accepted_by_its_schema() {
+        let validator = jsonschema::validator_for(&preset_schema()).unwrap();
+        for (name, text) in PRESETS {
+            let errors: Vec<_> =
+                validator.iter_errors(&as_json(text)).map(|e| e.to_string()).collect();
+            assert!(errors.is_empty(), "{name}: {errors:?}");
+            let misspelt = text.replacen("calls:", "cals:", 1);
+            assert!(!validator.is_valid(&as_json(&misspelt)), "{name}");
+        }
     }
 
     #[test]

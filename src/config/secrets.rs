@@ -94,6 +94,11 @@ impl Secrets {
         Ok(content)
     }
 
+    /// Where a file is that the document names.
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
     /// The files that were asked for, also those that could not be read.
     pub fn into_named_files(self) -> Vec<NamedFile> {
         self.named_files
@@ -101,7 +106,7 @@ impl Secrets {
 
     /// Kept before it is read: once a missing file appears, that is a change too.
     fn name(&mut self, path: &Path) -> PathBuf {
-        let path = self.folder.join(path);
+        let path = self.locate(path);
         if self.named_files.iter().all(|known| known.path != path) {
             self.named_files.push(NamedFile::now(path.clone()));
         }

@@ -27,6 +27,11 @@ use super::document::Timeouts;
 use super::document::Upstream;
 use super::finding::Findings;
 use super::load::Loaded;
+use super::logins;
+use super::logins::LoginSettings;
+use super::logins::PasswordSettings;
+use super::scalar::At;
+use super::scalar::SecretRef;
 
 /// What the document says, apart from its routes.
 #[derive(Debug)]
@@ -35,14 +40,20 @@ pub struct Settings {
     pub listen: Listeners,
     /// Networks whose forwarded addresses are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Where applications are kept.
+    /// Where applications and users are kept.
     pub store: Option<StoreAddress>,
+    /// The key that seals what the store keeps; there is one when there is a login service.
+    pub master: Option<At<SecretRef>>,
     /// The servers behind, by name.
     pub upstreams: BTreeMap<String, UpstreamSettings>,
     /// Applications known without a store.
     pub apps: Vec<AppSettings>,
     /// What can be checked, by name; a check with an error is left out.
     pub checks: BTreeMap<String, CheckSettings>,
+    /// Login services of our own; one with an error is left out.
+    pub logins: Vec<LoginSettings>,
+    /// How passwords are judged and kept.
+    pub passwords: PasswordSettings,
     /// Sizes and counts.
     pub limits: LimitSettings,
     /// Waiting times.
@@ -153,7 +164,10 @@ impl Settings {
             .and_then(|store| StoreAddress::resolve(store, folder, findings));
         let upstreams = upstreams(document, findings);
         let apps = apps::resolve(&document.apps, findings);
-        let checks = CheckSettings::resolve_all(&document.checks, findings);
+        let logins = LoginSettings::resolve_all(&document.login, findings);
+        let checks = CheckSettings::resolve_all(&document.checks, &document.login, findings);
+        logins::judge_needs(document, findings);
+        let passwords = PasswordSettings::resolve(&document.passwords, findings);
         let limits = LimitSettings::resolve(&document.limits, findings);
         let timeouts = TimeoutSettings::resolve(&document.timeouts, findings);
         let mut cache = CacheSettings::resolve(&document.cache, findings);
@@ -168,9 +182,12 @@ impl Settings {
             listen: listen?,
             trusted_proxies,
             store,
+            master: document.secrets.master.clone(),
             upstreams,
             apps,
             checks,
+            logins,
+            passwords,
             limits,
             timeouts,
             cache,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub(super) const MAX_SOURCE_BYTES: u64 = 1 << 20;
 
 /// The text of a configuration file and where it came from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The file as the operator named it.
     pub path: PathBuf,

@@ -89,7 +89,7 @@ fn id_of<'a>(text: &'a str, rest: &'a str) -> Option<&'a str> {
 }
 
 /// Appends `bytes` in the alphabet of RFC 4648 §6, in lower case and without padding.
-fn base32(bytes: &[u8], out: &mut String) {
+pub(crate) fn base32(bytes: &[u8], out: &mut String) {
     let (mut buffer, mut bits) = (0_u16, 0_u32);
     for byte in bytes {
         buffer = (buffer << 8) | u16::from(*byte);

@@ -166,8 +166,8 @@ impl Watcher {
         let changes = self.store.changes_since(self.seen).await?;
         match changes.touched {
             Touched::Everything => self.keys.forget_all(),
-            Touched::Apps(apps) if apps.is_empty() => {}
-            Touched::Apps(apps) => {
+            Touched::Some { apps, .. } if apps.is_empty() => {}
+            Touched::Some { apps, .. } => {
                 let mut digests = Vec::new();
                 for app in &apps {
                     digests.extend(self.store.digests_of(app).await?);

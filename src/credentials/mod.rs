@@ -9,6 +9,7 @@ mod authorization;
 mod cookie;
 mod key_keeper;
 mod key_location;
+mod known_users;
 mod location;
 mod locations;
 mod query;
@@ -20,10 +21,13 @@ pub use app_keys::{AppKeyError, AppKeys, ConfiguredApp, SharedKey};
 pub use authorization::Scheme;
 pub use key_keeper::KeyKeeper;
 pub use key_location::{KeyLocation, Presented};
+pub use known_users::{KnownUsers, StoreSilent, UserAsk};
 pub use location::{Location, LocationError};
 pub use locations::{Carrier, Found, Locations};
 pub use stored_keys::{KeySettings, StoredKeys};
 pub use text::CarryError;
+
+pub(crate) use app_key::base32;
 
 #[cfg(test)]
 mod tests;

@@ -11,17 +11,25 @@ use super::strip::Stripping;
 use super::trail::{Step, Trail};
 use crate::credentials::AppKeys;
 use crate::credentials::Carrier;
+use crate::credentials::CarryError;
 use crate::credentials::Found;
 use crate::credentials::KeyLocation;
+use crate::credentials::KnownUsers;
+use crate::credentials::Location;
 use crate::credentials::Locations;
+use crate::dialect::Dialect;
 use crate::id::CheckName;
+use crate::id::UserId;
 use crate::inquiry::Inquiry;
+use crate::jwt::TokenError;
 use crate::jwt::TokenVerifier;
+use crate::principal::Facts;
 use crate::principal::Principal;
 use crate::route::CheckIndex;
 use crate::route::Outcome;
 use crate::route::Require;
 use crate::route::Step as Next;
+use crate::secret;
 
 /// All checks of a configuration, at the indexes that requirements use.
 #[derive(Debug)]
@@ -38,6 +46,14 @@ pub(super) struct Check {
 pub(super) enum Gate {
     App(AppGate),
     User(UserGate),
+    Header(HeaderGate),
+}
+
+/// A header that must equal an attribute of the user whom another check found.
+#[derive(Debug)]
+pub(super) struct HeaderGate {
+    pub(super) name: HeaderName,
+    pub(super) attribute: String,
 }
 
 /// An application key at one place.
@@ -55,6 +71,12 @@ pub(super) struct UserGate {
     /// For each entry, the places from which its tokens are taken.
     pub(super) by_entry: Vec<Locations>,
     pub(super) verifier: TokenVerifier,
+    /// For each entry, whether the store is the one to say what a user may do.
+    pub(super) by_store: Vec<bool>,
+    /// The first dialect whose tokens it takes.
+    pub(super) dialect: Option<Arc<Dialect>>,
+    /// What the store knows about the users of our own tokens.
+    pub(super) users: Option<Arc<KnownUsers>>,
 }
 
 /// What the checks of a request established so far.
@@ -64,6 +86,8 @@ pub(super) struct Established {
     pub(super) client: Option<ClientAddress>,
     /// Where a check looks that was not asked.
     pub(super) unjudged: Stripping,
+    /// What the store knows about the user of a token of our own.
+    pub(super) facts: Option<Arc<Facts>>,
 }
 
 /// The address of its own client that a verified application told, and the header it told it in.
@@ -139,6 +163,9 @@ impl Checks {
                     let judged = self.judged_places(require, known);
                     unjudged.tokens.push(user.locations.without(judged));
                 }
+                Gate::Header(header) => {
+                    unjudged.tokens.push(Locations::new(Location::header(header.name.as_str())));
+                }
             }
         }
         unjudged
@@ -153,7 +180,7 @@ impl Checks {
         let is_known = |index: &CheckIndex| known.get(index.0).copied().flatten().is_some();
         let asked = require.checks().into_iter().filter(is_known).collect::<Vec<_>>();
         asked.into_iter().filter_map(|index| match &self.0.get(index.0)?.gate {
-            Gate::App(_) => None,
+            Gate::App(_) | Gate::Header(_) => None,
             Gate::User(user) => Some(&user.locations),
         })
     }
@@ -176,6 +203,7 @@ impl Checks {
                 && match &sibling.gate {
                     Gate::App(app) => app.location.claim_authorization(inquiry.headers),
                     Gate::User(user) => user.locations.claim_authorization(inquiry.headers),
+                    Gate::Header(_) => false,
                 }
         })
     }
@@ -186,6 +214,7 @@ impl Check {
         match self.gate {
             Gate::App(_) => Kind::App,
             Gate::User(_) => Kind::User,
+            Gate::Header(_) => Kind::Header,
         }
     }
 
@@ -199,6 +228,7 @@ impl Check {
     ) -> Result<bool, Denial> {
         let user = match &self.gate {
             Gate::App(app) => return app.run(presented, established).await,
+            Gate::Header(header) => return header.run(presented.inquiry, established),
             Gate::User(user) => user,
         };
         let inquiry = presented.inquiry;
@@ -249,6 +279,7 @@ impl Kind {
                 let identity = principal.user.as_ref().map(|user| user.identity.clone());
                 format!("user {}", identity.unwrap_or_default())
             }
+            Self::Header => "the user's own".to_owned(),
         }
     }
 }
@@ -294,14 +325,65 @@ impl UserGate {
         asking: &Asking<'_>,
         established: &mut Established,
     ) -> Result<bool, Denial> {
-        let token = crate::secret::Secret::new(token);
+        let token = secret::Secret::new(token);
         let verified =
             self.verifier.verify(token, asking.now, asking.recent).await.map_err(Denial::Token)?;
         // The place was open to some issuer of this check; it must be open to the token's own.
         if !self.by_entry.get(verified.entry).is_some_and(|places| places.accept(carrier)) {
             return Err(Denial::UnknownScheme);
         }
+        if let Some(own) = &verified.subject.own {
+            let facts = self.facts(&own.user).await?;
+            if self.by_store.get(verified.entry).is_some_and(|by_store| *by_store) {
+                established.principal.facts = Some(Arc::clone(&facts));
+            }
+            established.facts = Some(facts);
+        }
         established.principal.user = Some(verified.subject);
         Ok(true)
+    }
+
+    /// A token that must be there and good, for whoever has no requirement to say so.
+    pub(super) async fn demand(
+        &self,
+        presented: &Presented<'_>,
+        established: &mut Established,
+    ) -> Result<(), Denial> {
+        let inquiry = presented.inquiry;
+        let found = self.locations.find(inquiry.headers, inquiry.query);
+        match found.map_err(|error| Denial::Carried(Kind::User, error))? {
+            Found::Absent => Err(Denial::Missing(Kind::User)),
+            Found::OtherScheme => Err(Denial::UnknownScheme),
+            Found::Credential { value, carrier } => {
+                self.run(value.expose(), carrier, presented.asking, established).await.map(drop)
+            }
+        }
+    }
+
+    /// What the store knows about the user; one that is gone has no tokens any more.
+    async fn facts(&self, user: &UserId) -> Result<Arc<Facts>, Denial> {
+        let unavailable = Denial::Token(TokenError::KeysUnavailable);
+        let Some(users) = &self.users else { return Err(unavailable) };
+        match users.facts(user).await {
+            Ok(Some(facts)) => Ok(facts),
+            Ok(None) => Err(Denial::Token(TokenError::Revoked)),
+            Err(_silent) => Err(unavailable),
+        }
+    }
+}
+
+impl HeaderGate {
+    /// Good only beside a user who has the attribute: a text, equal to the last byte.
+    fn run(&self, inquiry: &Inquiry<'_>, established: &Established) -> Result<bool, Denial> {
+        let mut values = inquiry.headers.get_all(&self.name).iter();
+        let Some(value) = values.next() else { return Ok(false) };
+        if values.next().is_some() {
+            return Err(Denial::Carried(Kind::Header, CarryError::Repeated));
+        }
+        let facts = established.facts.as_ref();
+        let own = facts.and_then(|facts| facts.attributes.get(&self.attribute)?.as_str());
+        let is_own = own
+            .is_some_and(|own| !own.is_empty() && secret::equal(own.as_bytes(), value.as_bytes()));
+        if is_own { Ok(true) } else { Err(Denial::HeaderDiffers) }
     }
 }

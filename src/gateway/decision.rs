@@ -11,7 +11,9 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 
 use super::denial::Denial;
+use super::door::Door;
 use super::identity::IdentityNames;
+use super::route::Destination;
 use super::route::Route;
 use super::strip::Stripping;
 use crate::principal::Principal;
@@ -22,6 +24,8 @@ use crate::principal::Principal;
 pub enum Decision {
     /// The request may be forwarded, as the pass says.
     Allow(Pass),
+    /// The request is a call of a login service of ours, and may be made.
+    Enter(Entry),
     /// It may not.
     Deny(Denial),
 }
@@ -34,6 +38,7 @@ pub enum Decision {
 #[must_use]
 pub struct Pass {
     pub(super) route: Arc<Route>,
+    pub(super) destination: Arc<Destination>,
     pub(super) principal: Principal,
     pub(super) target: PathAndQuery,
     /// Set when the host was not written in its canonical form.
@@ -47,10 +52,59 @@ pub struct Pass {
     pub(super) client: Option<IpAddr>,
 }
 
+/// Leave to make one call of a login service: what was judged, for whoever answers it.
+#[derive(Debug)]
+#[must_use]
+pub struct Entry {
+    pub(super) route: Arc<Route>,
+    pub(super) door: Arc<Door>,
+    pub(super) principal: Principal,
+    pub(super) peer: IpAddr,
+    pub(super) reserved: Arc<IdentityNames>,
+    pub(super) stripping: Arc<Stripping>,
+}
+
+impl Entry {
+    /// The route that was matched.
+    pub const fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// Which call of which service.
+    pub const fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
+    /// Who calls: at most an application, since a call checks its user itself.
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The client, as far as proxies told it that are trusted.
+    pub const fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Header names that only we may write.
+    pub const fn reserved(&self) -> &Arc<IdentityNames> {
+        &self.reserved
+    }
+
+    /// Credentials that go no further.
+    pub const fn stripping(&self) -> &Arc<Stripping> {
+        &self.stripping
+    }
+}
+
 impl Pass {
     /// The route that was matched.
     pub const fn route(&self) -> &Arc<Route> {
         &self.route
+    }
+
+    /// The upstream to which it may go.
+    pub const fn destination(&self) -> &Arc<Destination> {
+        &self.destination
     }
 
     /// Who calls.

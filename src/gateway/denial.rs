@@ -32,6 +32,8 @@ pub enum Denial {
     Carried(Kind, CarryError),
     /// An application key was sent and is not good.
     AppKey(AppKeyError),
+    /// A header that must equal something of the user's does not.
+    HeaderDiffers,
     /// The client address told by an application is not an address.
     ClientAddress,
     /// A token was sent and is not good.
@@ -65,6 +67,8 @@ pub enum Kind {
     App,
     /// The user's token.
     User,
+    /// A header that must equal something of the user's.
+    Header,
 }
 
 /// The public reasons: a short closed list, the same in bodies, logs and metrics.
@@ -120,7 +124,7 @@ impl Denial {
             Self::Missing(_) => Reason::MissingCredentials,
             Self::Carried(kind, error) => match (error, kind) {
                 (CarryError::Repeated, _) => Reason::AmbiguousCredentials,
-                (CarryError::Malformed, Kind::App) => Reason::InvalidApplicationKey,
+                (CarryError::Malformed, Kind::App | Kind::Header) => Reason::InvalidApplicationKey,
                 (CarryError::Malformed, Kind::User) => Reason::InvalidToken,
             },
             Self::AppKey(error) => match error {
@@ -139,11 +143,13 @@ impl Denial {
                 | TokenError::UnknownKey
                 | TokenError::BadSignature
                 | TokenError::NotYetValid
+                | TokenError::Revoked
                 | TokenError::WrongAudience
                 | TokenError::WrongType
                 | TokenError::Claims(_)
                 | TokenError::TooLong => Reason::InvalidToken,
             },
+            Self::HeaderDiffers => Reason::InvalidApplicationKey,
             Self::UnknownScheme | Self::UnwritableClaim => Reason::InvalidToken,
             Self::Forbidden(_) => Reason::InsufficientPermission,
             Self::NoRoute => Reason::NotFound,
@@ -202,11 +208,16 @@ impl Denial {
         if let Some(challenge) = self.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
+        self.finish(headers);
+        response
+    }
+
+    /// What every answer to this refusal needs, whoever words it.
+    pub(super) fn finish(&self, headers: &mut HeaderMap) {
         if let Self::NoMethod(allowed) = self {
             headers.insert(header::ALLOW, allowed.clone());
         }
         self.close_if_unsafe(headers);
-        response
     }
 
     /// After a request that could be read in two ways nothing on the connection can be believed.
@@ -219,7 +230,7 @@ impl Denial {
     const fn kind(&self) -> Kind {
         match self {
             Self::Missing(kind) | Self::Carried(kind, _) => *kind,
-            Self::AppKey(_) | Self::ClientAddress => Kind::App,
+            Self::AppKey(_) | Self::HeaderDiffers | Self::ClientAddress => Kind::App,
             Self::Malformed(_)
             | Self::Token(_)
             | Self::UnknownScheme
@@ -243,8 +254,11 @@ impl fmt::Display for Denial {
             Self::Malformed(error) => error.fmt(f),
             Self::Missing(Kind::App) => f.write_str("no application key was sent"),
             Self::Missing(Kind::User) => f.write_str("no token was sent"),
+            Self::Missing(Kind::Header) => f.write_str("a header of the user's own was not sent"),
             Self::Carried(Kind::App, error) => write!(f, "application key: {error}"),
             Self::Carried(Kind::User, error) => write!(f, "token: {error}"),
+            Self::Carried(Kind::Header, error) => write!(f, "a header of the user's own: {error}"),
+            Self::HeaderDiffers => f.write_str("a header is not what the user's own must be"),
             Self::AppKey(error) => error.fmt(f),
             Self::ClientAddress => f.write_str("the client address that was told is none"),
             Self::Token(error) => error.fmt(f),

@@ -260,7 +260,9 @@ mod tests {
                 claims: claims.as_object().unwrap().clone(),
                 permissions: Permissions::None,
                 expires_at: Timestamp::from_seconds(0),
+                own: None,
             })),
+            facts: None,
         }
     }
 

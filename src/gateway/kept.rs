@@ -9,8 +9,12 @@ use std::time::Duration;
 
 use super::route::Address;
 use crate::clock::Clock;
+use crate::credentials::KnownUsers;
 use crate::credentials::StoredKeys;
 use crate::fetch::Fetcher;
+use crate::jwt::Algorithm;
+use crate::jwt::Ended;
+use crate::jwt::OwnKeys;
 use crate::jwt::RemoteKeys;
 use crate::jwt::RemoteSettings;
 use crate::jwt::TokenCache;
@@ -25,6 +29,10 @@ pub struct Kept {
     pub(super) fetcher: Arc<Fetcher>,
     /// Differs between processes, so that replicas do not fetch in step.
     pub(super) seed: u64,
+    /// Which of our own tokens were revoked.
+    pub(super) ended: Arc<Ended>,
+    /// What is known about the users of our own.
+    pub(super) users: Option<Arc<KnownUsers>>,
     /// Whether the key sets on disk are ours to write.
     pub(super) writes_key_sets: bool,
     tables: Mutex<Tables>,
@@ -35,20 +43,58 @@ struct Tables {
     slots: HashMap<Address, usize>,
     remotes: Vec<Arc<RemoteKeys>>,
     tokens: Option<(u64, TokenCache)>,
+    own: Vec<Arc<OwnKeys>>,
 }
 
 impl Kept {
     /// Nothing to take over yet.
     pub fn new(clock: Clock, metrics: Metrics, stored: Option<Arc<StoredKeys>>, seed: u64) -> Self {
         let fetcher = Arc::new(Fetcher::new(FETCH_DEADLINE, LARGEST_KEY_SET));
-        let (writes_key_sets, tables) = (true, Mutex::default());
-        Self { clock, metrics, stored, fetcher, seed, writes_key_sets, tables }
+        let ended = Arc::new(Ended::new(clock.now(), MAX_SILENCE));
+        Self {
+            clock,
+            metrics,
+            stored,
+            fetcher,
+            seed,
+            ended,
+            users: None,
+            writes_key_sets: true,
+            tables: Mutex::default(),
+        }
     }
 
     /// For a gateway that is only asked: key sets on disk are read, and are another's to write.
     #[must_use]
     pub fn reading_only(self) -> Self {
         Self { writes_key_sets: false, ..self }
+    }
+
+    /// The same with somebody who knows the users of our own.
+    #[must_use]
+    pub fn with_users(self, users: Arc<KnownUsers>) -> Self {
+        Self { users: Some(users), ..self }
+    }
+
+    /// Which of our own tokens were revoked.
+    pub const fn ended(&self) -> &Arc<Ended> {
+        &self.ended
+    }
+
+    /// The keys of each family of our own tokens that any configuration named.
+    pub fn all_own_keys(&self) -> Vec<Arc<OwnKeys>> {
+        self.tables().own.clone()
+    }
+
+    /// The keys of a family of our own tokens; none when the family has another algorithm.
+    pub(super) fn own_keys(&self, family: &str, algorithm: Algorithm) -> Option<Arc<OwnKeys>> {
+        let mut tables = self.tables();
+        if let Some(known) = tables.own.iter().find(|keys| keys.family() == family) {
+            return (known.algorithm() == algorithm).then(|| Arc::clone(known));
+        }
+        let keys = Arc::new(OwnKeys::new(family, algorithm));
+        tables.own.push(Arc::clone(&keys));
+        Some(keys)
     }
 
     /// The number under which workers keep connections to this address.
@@ -94,6 +140,8 @@ impl Kept {
     }
 }
 
+/// How long the store may be silent before none of our own tokens is believed.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
 /// For one fetch of a key set, from connecting to the last byte.
 const FETCH_DEADLINE: Duration = Duration::from_secs(10);
 /// A key set or discovery document beyond this is refused.

@@ -7,12 +7,14 @@ mod build;
 mod checks;
 mod decision;
 mod denial;
+mod door;
 mod identity;
 mod kept;
 mod live;
 mod route;
 mod strip;
 mod trail;
+mod voice;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,14 +29,16 @@ use http::uri::PathAndQuery;
 
 pub use build::Built;
 use checks::{Checks, ClientAddress, Established, Gate, Presented};
-pub use decision::{Decision, Pass};
+pub use decision::{Decision, Entry, Pass};
 pub use denial::{Denial, Kind, Reason};
+pub use door::{Door, Service};
 pub use identity::{Fact, ForwardRule, IdentityNames};
 pub use kept::Kept;
 pub use live::Live;
-pub use route::{Access, Address, Destination, Route};
+pub use route::{Access, Address, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
+pub use voice::Voice;
 
 use crate::clock::Timestamp;
 use crate::inquiry::Bounds;
@@ -94,7 +98,7 @@ impl Gateway {
     /// only to callers who passed.
     pub async fn decide(&self, parts: &Parts, asking: &Asking<'_>, trail: &mut Trail) -> Decision {
         match self.admit(parts, asking, trail).await {
-            Ok(pass) => Decision::Allow(pass),
+            Ok(decision) => decision,
             Err(denial) => Decision::Deny(denial),
         }
     }
@@ -104,7 +108,7 @@ impl Gateway {
         parts: &Parts,
         asking: &Asking<'_>,
         trail: &mut Trail,
-    ) -> Result<Pass, Denial> {
+    ) -> Result<Decision, Denial> {
         let inquiry = Inquiry::of_request(parts, asking.peer, self.bounds)?;
         trail.note(Step::Normalise, || {
             format!("{} {} {}", inquiry.method, inquiry.host, inquiry.path.as_str())
@@ -123,15 +127,22 @@ impl Gateway {
             }
         };
         trail.route = Some(Arc::clone(route));
+        trail.voice.clone_from(&route.voice);
         trail.note(Step::Match, || format!("route `{}`", route.id));
         trail.mark(Step::Match);
-        let established = match &route.access {
+        let mut established = match &route.access {
             Access::Public => {
                 trail.note(Step::Check, || "none, the route is public".to_owned());
                 Established::default()
             }
             Access::Guarded(require) => self.checks.require(require, &presented, trail).await?,
         };
+        if let Target::Door(door) = &route.target
+            && let Some(user) = &door.user
+        {
+            user.demand(&presented, &mut established).await?;
+            trail.user.clone_from(&established.principal.user);
+        }
         trail.mark(Step::Check);
         permit(route, &params, &inquiry, &established, trail)?;
         trail.mark(Step::Allow);
@@ -139,8 +150,22 @@ impl Gateway {
         if inquiry.content_length().is_some_and(|length| length > route.body_limit) {
             return Err(Denial::BodyTooLarge);
         }
-        Ok(Pass {
+        let destination = match &route.target {
+            Target::Upstream(destination) => Arc::clone(destination),
+            Target::Door(door) => {
+                return Ok(Decision::Enter(Entry {
+                    route: Arc::clone(route),
+                    door: Arc::clone(door),
+                    principal: established.principal,
+                    peer: asking.peer.client,
+                    reserved: Arc::clone(&self.reserved),
+                    stripping: Arc::clone(&self.stripping),
+                }));
+            }
+        };
+        Ok(Decision::Allow(Pass {
             route: Arc::clone(route),
+            destination,
             target: self.target(&inquiry, parts.uri.path_and_query(), &established.unjudged)?,
             host: host_to_send(&inquiry),
             identity: identity(route, &established, trail)?,
@@ -149,7 +174,7 @@ impl Gateway {
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
-        })
+        }))
     }
 
     /// The target as it was judged, without the credentials that its query carried.
@@ -180,6 +205,9 @@ impl Gateway {
         trail: &mut Trail,
     ) -> Denial {
         let access = self.access_to_unmatched(enclosing);
+        if let Some(route) = enclosing.first() {
+            trail.voice.clone_from(&route.voice);
+        }
         trail.note(Step::Match, || match (enclosing.first(), allow.is_empty()) {
             (_, false) => "the path is known, the method is not".to_owned(),
             (Some(route), true) => format!("no route; enclosed by `{}`", route.id),
@@ -217,7 +245,7 @@ impl Gateway {
     /// What judges tokens, for a tool that looks at one token; no request passes by this.
     pub fn verifiers(&self) -> impl Iterator<Item = &TokenVerifier> {
         self.checks.0.iter().filter_map(|check| match &check.gate {
-            Gate::App(_) => None,
+            Gate::App(_) | Gate::Header(_) => None,
             Gate::User(user) => Some(&user.verifier),
         })
     }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::door::Door;
 use super::identity::ForwardRule;
+use super::voice::Voice;
 use crate::id::RouteId;
 use crate::id::UpstreamName;
 use crate::policy::Policy;
@@ -17,7 +19,9 @@ pub struct Route {
     /// Its name in metrics and logs.
     pub id: RouteId,
     /// Where it leads.
-    pub destination: Arc<Destination>,
+    pub target: Target,
+    /// In whose words it refuses.
+    pub voice: Voice,
     /// Which checks must pass.
     pub access: Access,
     /// What the caller must be permitted.
@@ -32,6 +36,25 @@ pub struct Route {
     pub body_limit: u64,
     /// Its counters.
     pub metrics: RouteMetrics,
+}
+
+/// Where a request ends that was let through.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// At a server behind us.
+    Upstream(Arc<Destination>),
+    /// With us: a call of a login service.
+    Door(Arc<Door>),
+}
+
+impl Target {
+    /// The name of the upstream, or of the login service.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Upstream(destination) => destination.name.as_str(),
+            Self::Door(door) => door.service.name.as_str(),
+        }
+    }
 }
 
 /// Whether and by what a route is guarded.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::route::Route;
+use super::voice::Voice;
 use crate::principal::App;
 use crate::principal::Subject;
 
@@ -14,6 +15,8 @@ use crate::principal::Subject;
 pub struct Trail {
     /// The route by which the request was judged.
     pub route: Option<Arc<Route>>,
+    /// In whose words a refusal is told.
+    pub voice: Voice,
     /// The application whose key was good, also when the request was refused later.
     pub app: Option<Arc<App>>,
     /// The user whose token was good, also when the request was refused later.

@@ -10,13 +10,13 @@ use super::TokenError;
 use super::algorithm::Algorithm;
 use super::cache::TokenCache;
 use super::key_set::KeySet;
-use super::pointer::Pointer;
 use super::signer::TokenSigner;
 use super::testing::{
     NOW, SECRET, claims, entry, header, key_set, keys_of, plain, signer, verifier, verify, with,
 };
 use super::verifier::{TokenVerifier, VerifierError};
 use crate::id::CheckName;
+use crate::json::Pointer;
 use crate::secret::Secret;
 
 const ISSUER: &str = "https://id";

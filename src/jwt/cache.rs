@@ -146,7 +146,11 @@ impl Remembered {
             + text(&subject.identity)
             + text(&subject.issuer)
             + members(&subject.claims)
-            + permissions(&subject.permissions);
+            + permissions(&subject.permissions)
+            + subject
+                .own
+                .as_ref()
+                .map_or(0, |own| text(own.session.as_str()) + text(own.user.as_str()));
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 }
@@ -260,6 +264,7 @@ mod tests {
             claims,
             permissions: Permissions::None,
             expires_at,
+            own: None,
         };
         let window = Window { from: Timestamp::from_millis(i64::MIN), until: expires_at };
         Remembered::new(Arc::new(subject), window, Digest::of(b"key"), 0, now())

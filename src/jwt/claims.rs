@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Number, Value};
 
 use super::TokenError;
-use super::pointer::Pointer;
 use crate::clock::Timestamp;
+use crate::json::Pointer;
 
 /// Which `aud` is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::TokenError;
 use super::header::Header;
-use super::json;
+use crate::json;
 
 /// The parts of a token, unverified.
 pub(super) struct Compact<'t> {

@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::TokenError;
 use super::algorithm::Algorithm;
@@ -14,6 +15,10 @@ use super::algorithm::Algorithm;
 const MAX_KID_BYTES: usize = 256;
 /// Members that are not used may be this many.
 const MAX_OTHERS: usize = 32;
+/// The member of the header of a token of our own that names its session.
+pub(super) const SESSION: &str = "sid";
+/// The member that names its user.
+pub(super) const USER: &str = "uid";
 
 /// What of a header is used.
 #[derive(Debug)]
@@ -21,12 +26,16 @@ pub(super) struct Header {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
     pub(super) typ: Option<String>,
+    /// The session, in tokens of our own.
+    pub(super) session: Option<String>,
+    /// The id of the user, in tokens of our own.
+    pub(super) user: Option<String>,
 }
 
 impl Header {
     pub(super) fn read(text: &[u8]) -> Result<Self, TokenError> {
         // serde_json looks for broken UTF-8 only in what it keeps, and most members are skipped.
-        let Members { algorithm, kid, typ } = std::str::from_utf8(text)
+        let Members { algorithm, kid, typ, session, user } = std::str::from_utf8(text)
             .ok()
             .and_then(|text| serde_json::from_str(text).ok())
             .ok_or(TokenError::Malformed("the header is not one unambiguous object"))?;
@@ -37,7 +46,10 @@ impl Header {
         }
         let algorithm =
             algorithm.and_then(|name| name.0).ok_or(TokenError::UnsupportedAlgorithm)?;
-        Ok(Self { algorithm, kid, typ })
+        // Other issuers may mean by these names what they like: of no use here is no fault there.
+        let session = session.and_then(Loose::into_text).filter(|text| !is_odd(text));
+        let user = user.and_then(Loose::into_text).filter(|text| !is_odd(text));
+        Ok(Self { algorithm, kid, typ, session, user })
     }
 }
 
@@ -46,12 +58,30 @@ struct Members {
     algorithm: Option<AlgorithmName>,
     kid: Option<String>,
     typ: Option<String>,
+    session: Option<Loose>,
+    user: Option<Loose>,
+}
+
+/// A value whose form only tokens of our own promise.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Loose {
+    Text(String),
+    Other(IgnoredAny),
+}
+
+impl Loose {
+    fn into_text(self) -> Option<String> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
 }
 
 enum Name {
     Algorithm,
     Kid,
     Typ,
+    Session,
+    User,
     /// Changes what the other bytes mean: critical extensions (RFC 7515 §4.1.11), unencoded payload
     /// (RFC 7797), encryption and compression (RFC 7516). None is implemented.
     Refused,
@@ -81,6 +111,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 Name::Algorithm => read.algorithm.replace(members.next_value()?).is_some(),
                 Name::Kid => read.kid.replace(members.next_value()?).is_some(),
                 Name::Typ => read.typ.replace(members.next_value()?).is_some(),
+                Name::Session => read.session.replace(members.next_value()?).is_some(),
+                Name::User => read.user.replace(members.next_value()?).is_some(),
                 Name::Refused => return Err(A::Error::custom("an extension")),
                 Name::Other(name) => {
                     members.next_value::<IgnoredAny>()?;
@@ -117,6 +149,8 @@ impl Visitor<'_> for NameVisitor {
             "alg" => Name::Algorithm,
             "kid" => Name::Kid,
             "typ" => Name::Typ,
+            SESSION => Name::Session,
+            USER => Name::User,
             "crit" | "b64" | "enc" | "zip" => Name::Refused,
             other => Name::Other(other.to_owned()),
         })

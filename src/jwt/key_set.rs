@@ -115,7 +115,8 @@ impl KeySet {
         Self::of(vec![VerifyingKey::from_secret(None, secret.expose(), listed)?])
     }
 
-    fn of(keys: Vec<VerifyingKey>) -> Result<Self, KeySetError> {
+    /// Puts parsed keys together.
+    pub(super) fn of(keys: Vec<VerifyingKey>) -> Result<Self, KeySetError> {
         if keys.is_empty() {
             return Err(KeySetError::Empty);
         }

@@ -11,13 +11,13 @@ mod attacks;
 mod cache;
 mod claims;
 mod compact;
+mod ended;
 mod header;
-mod json;
 mod key;
 mod key_set;
 #[cfg(test)]
 mod oracle;
-mod pointer;
+mod own;
 mod recent;
 mod remote;
 mod schedule;
@@ -31,17 +31,20 @@ mod weak;
 
 use thiserror::Error;
 
+pub use crate::json::{Pointer, PointerError};
 pub use algorithm::{Algorithm, Family, UnknownAlgorithm};
 pub use cache::TokenCache;
 pub use claims::{Audience, TypRule};
+pub use ended::Ended;
 pub use key::KeyError;
 pub use key_set::{KeySet, KeySetError, Skipped};
-pub use pointer::{Pointer, PointerError};
+pub use own::{OwnKey, OwnKeyError, OwnKeys};
 pub use recent::Recent;
 pub use remote::{KeysStatus, RemoteKeys, RemoteSettings};
 pub use signer::{SignerError, TokenSigner};
 pub use source::{RefreshError, RemoteSource};
 pub use verifier::{IssuerSettings, KeySource, TokenVerifier, Verified, VerifierError};
+pub(crate) use weak::weakness;
 
 /// Why a token was not accepted. Only `Expired` and `KeysUnavailable` are told apart outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -79,6 +82,9 @@ pub enum TokenError {
     /// `exp` has come; everything else about the token was good.
     #[error("the token has expired")]
     Expired,
+    /// Its session ended, or it was revoked itself.
+    #[error("the token was revoked")]
+    Revoked,
     /// The issuer's keys cannot be had: our fault, not the caller's.
     #[error("the issuer's keys are not available")]
     KeysUnavailable,
@@ -99,6 +105,7 @@ impl TokenError {
             Self::WrongAudience => "audience",
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::KeysUnavailable => "keys_unavailable",
         }
     }

@@ -116,6 +116,11 @@ impl TokenSigner {
         self.algorithm
     }
 
+    /// The name of its key.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
     /// A token with these claims. Members of `header_extra` are added to the header or replace what
     /// stands there; `null` removes.
     pub fn sign(

@@ -14,13 +14,13 @@ use super::algorithm::{Algorithm, Family};
 use super::cache::TokenCache;
 use super::claims::{Audience, TypRule};
 use super::key_set::KeySet;
-use super::pointer::Pointer;
 use super::recent::Recent;
 use super::signer::TokenSigner;
 use super::verifier::{IssuerSettings, KeySource, TokenVerifier, Verified};
 use crate::clock::Timestamp;
 use crate::fetch::{Address, Plain};
 use crate::id::CheckName;
+use crate::json::Pointer;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 

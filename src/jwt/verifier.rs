@@ -10,14 +10,17 @@ use super::algorithm::Algorithm;
 use super::cache::{Remembered, TokenCache};
 use super::claims::{self, Audience, TypRule, Window};
 use super::compact::Compact;
+use super::ended::Ended;
+use super::header::Header;
 use super::key::VerifyingKey;
 use super::key_set::KeySet;
-use super::pointer::Pointer;
+use super::own::OwnKeys;
 use super::recent::Recent;
 use super::remote::RemoteKeys;
 use crate::clock::Timestamp;
-use crate::id::{CheckName, Digest};
-use crate::principal::{Permissions, Subject};
+use crate::id::{CheckName, Digest, SessionId, UserId};
+use crate::json::Pointer;
+use crate::principal::{Own, Permissions, Subject};
 use crate::secret::Secret;
 
 /// Where the keys of an issuer come from.
@@ -27,6 +30,8 @@ pub enum KeySource {
     Fixed(Arc<KeySet>),
     /// Fetched from the issuer, and refreshed.
     Remote(Arc<RemoteKeys>),
+    /// Our own, with what of their tokens was revoked.
+    Own(Arc<OwnKeys>, Arc<Ended>),
 }
 
 /// What is demanded of the tokens of one issuer.
@@ -159,6 +164,9 @@ impl TokenVerifier {
             Ok(false) => return None,
             Err(error) => return Some(Err(error)),
         }
+        if let Err(error) = entry.keys.admit(&known.subject, now) {
+            return Some(Err(error));
+        }
         self.cache.count_hit();
         let verified = Verified { subject: known.subject, entry: entry.id };
         Some(known.window.holds(now).map(|()| verified))
@@ -185,11 +193,14 @@ impl TokenVerifier {
         let (window, expires_at) = Window::of(&claims, entry.leeway)?;
         let identity = claims::identity(&claims, &entry.identity)?;
         window.holds(now)?;
+        let own = entry.keys.own(&header)?;
 
         let permissions = entry.permissions.as_ref().and_then(|pointer| pointer.resolve(&claims));
         let permissions = permissions.map_or(Permissions::None, Permissions::of_claim);
         let issuer = issuer.unwrap_or_default().to_owned();
-        let subject = Arc::new(Subject { identity, issuer, claims, permissions, expires_at });
+        let subject = Subject { identity, issuer, claims, permissions, expires_at, own };
+        entry.keys.admit(&subject, now)?;
+        let subject = Arc::new(subject);
         let verified = Verified { subject: Arc::clone(&subject), entry: entry.id };
         Ok((verified, Remembered::new(subject, window, *key.fingerprint(), at, now)))
     }
@@ -223,6 +234,7 @@ impl KeySource {
         match self {
             Self::Fixed(keys) => keys.find(kid, algorithm).cloned(),
             Self::Remote(keys) => keys.key(kid, algorithm, now).await,
+            Self::Own(keys, _) => keys.find(kid, algorithm),
         }
     }
 
@@ -230,6 +242,28 @@ impl KeySource {
         match self {
             Self::Fixed(keys) => Ok(keys.holds(fingerprint)),
             Self::Remote(keys) => keys.holds(fingerprint, now),
+            Self::Own(keys, _) => Ok(keys.holds(fingerprint)),
         }
+    }
+
+    /// To whom and to which session a token of ours belongs; each one that we sign says so.
+    fn own(&self, header: &Header) -> Result<Option<Own>, TokenError> {
+        if !matches!(self, Self::Own(..)) {
+            return Ok(None);
+        }
+        match (&header.session, &header.user) {
+            (Some(session), Some(user)) => Ok(Some(Own {
+                session: SessionId::new(session.as_str()),
+                user: UserId::new(user.as_str()),
+            })),
+            _ => Err(TokenError::Claims("session")),
+        }
+    }
+
+    /// Whether a token of ours was not revoked; nothing is known of others.
+    fn admit(&self, subject: &Subject, now: Timestamp) -> Result<(), TokenError> {
+        let (Self::Own(_, ended), Some(own)) = (self, &subject.own) else { return Ok(()) };
+        let token = subject.claims.get("jti").and_then(serde_json::Value::as_str);
+        ended.admit(own.session.as_str(), token, now)
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 const MIN_DIFFERENT_BYTES: usize = 8;
 
 /// Why `secret` can be guessed, if it can.
-pub(super) fn weakness(secret: &[u8]) -> Option<&'static str> {
+pub(crate) fn weakness(secret: &[u8]) -> Option<&'static str> {
     let mut counts = BTreeMap::new();
     for byte in secret {
         *counts.entry(byte).or_insert(0_usize) += 1;

@@ -117,8 +117,9 @@ mod tests {
             claims: Map::new(),
             permissions,
             expires_at: Timestamp::from_seconds(0),
+            own: None,
         };
-        Principal { app: None, user: Some(Arc::new(user)) }
+        Principal { app: None, user: Some(Arc::new(user)), facts: None }
     }
 
     fn facts<'a>(principal: &'a Principal, method: &'a str) -> Facts<'a> {

@@ -62,13 +62,13 @@ impl PermissionRule {
     }
 
     pub(super) fn permit(&self, facts: &Facts<'_>) -> Result<(), Forbidden> {
-        let user = facts.principal.user.as_deref();
-        let name = match (user.map(|user| &user.permissions), &self.implied) {
-            (Some(Permissions::Verbs(_)), Some(implied)) => implied.of(facts.method),
+        let permissions = facts.principal.permissions();
+        let name = match (permissions, &self.implied) {
+            (Permissions::Verbs(_), Some(implied)) => implied.of(facts.method),
             _ => Some(&*self.name),
         };
-        match (user, name) {
-            (Some(user), Some(name)) if user.permissions.grants(name) => Ok(()),
+        match name {
+            Some(name) if permissions.grants(name) => Ok(()),
             _ => Err(Forbidden::MissingPermission(name.unwrap_or(&self.name).to_owned())),
         }
     }
@@ -123,8 +123,9 @@ mod tests {
             claims: Map::new(),
             permissions: Permissions::of_claim(permissions),
             expires_at: Timestamp::from_seconds(0),
+            own: None,
         };
-        Principal { app: None, user: Some(Arc::new(user)) }
+        Principal { app: None, user: Some(Arc::new(user)), facts: None }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 mod answer;
 mod headers;
 
+use std::fmt;
+use std::future::Future;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -22,6 +25,7 @@ use crate::clock::Clock;
 use crate::gateway::Asking;
 use crate::gateway::Decision;
 use crate::gateway::Denial;
+use crate::gateway::Entry;
 use crate::gateway::Gateway;
 use crate::gateway::Live;
 use crate::gateway::Pass;
@@ -29,6 +33,8 @@ use crate::gateway::Trail;
 use crate::inquiry::Peer;
 use crate::jwt::Recent;
 use crate::message;
+use crate::message::Body;
+use crate::message::RequestId;
 use crate::message::RequestIds;
 use crate::telemetry::AccessLog;
 use crate::upstream::RequestBody;
@@ -37,7 +43,6 @@ use crate::upstream::UpstreamError;
 use crate::upstream::Upstreams;
 
 /// What one worker needs to serve requests.
-#[derive(Debug)]
 pub struct Proxy {
     /// The gateway in force.
     pub live: Arc<Live>,
@@ -51,6 +56,32 @@ pub struct Proxy {
     pub recent: Recent,
     /// This worker's request ids.
     pub ids: RequestIds,
+    /// Who answers what ends with us.
+    pub within: Answerer,
+}
+
+/// A request that ends with us, as it was let in.
+#[derive(Debug)]
+pub struct Within {
+    /// Leave to come in.
+    pub entry: Entry,
+    /// The head of the request.
+    pub parts: Parts,
+    /// Its body, unread.
+    pub body: RequestBody,
+    /// The id of the request.
+    pub id: RequestId,
+}
+
+/// Answers requests that end with us; another face, which this one need not know.
+pub type Answerer = Box<dyn Fn(Within) -> Answering + Send + Sync>;
+/// An answer in the making.
+pub type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").field("upstreams", &self.upstreams).finish_non_exhaustive()
+    }
 }
 
 impl Proxy {
@@ -101,6 +132,25 @@ impl Proxy {
                 }
                 self.forward(pass, parts, body, (record, decided)).await
             }
+            Decision::Enter(entry) => {
+                entry.route().metrics.allowed(decided.duration_since(arrived));
+                let body = RequestBody::streaming(
+                    body,
+                    entry.route().body_limit,
+                    gateway.body_timeout(),
+                    TrailerRules {
+                        reserved: Arc::clone(entry.reserved()),
+                        stripping: Arc::clone(entry.stripping()),
+                        is_of_head: headers::is_of_head,
+                    },
+                );
+                drop(gateway);
+                if is_logged {
+                    record.describe(self, &parts, &trail, client_of(peer, None));
+                }
+                let response = (self.within)(Within { entry, parts, body, id: *record.id() }).await;
+                Answer::own(response, record)
+            }
             Decision::Deny(denial) => {
                 let route = gateway.metrics_of(trail.route.as_ref());
                 route.denied(denial.reason().code(), decided.duration_since(arrived));
@@ -108,7 +158,7 @@ impl Proxy {
                     record.describe(self, &parts, &trail, client_of(peer, trail.client));
                 }
                 record.deny(&denial);
-                Answer::own(denial.respond(record.id()), record)
+                Answer::own(trail.voice.respond(&denial, record.id()), record)
             }
         }
     }
@@ -131,9 +181,9 @@ impl Proxy {
             }
             Err(error) => {
                 let denial = Denial::from(&error);
-                log_failure(&error, route.destination.name.as_str());
+                log_failure(&error, route.target.name());
                 record.deny(&denial);
-                Answer::own(denial.respond(record.id()), record)
+                Answer::own(route.voice.respond(&denial, record.id()), record)
             }
         }
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Request;
@@ -24,6 +24,8 @@ use tokio::time::Instant;
 
 use super::Ready;
 use super::StartError;
+use super::logins;
+use super::logins::{Desks, Users};
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config;
@@ -32,6 +34,8 @@ use crate::config::Loaded;
 use crate::config::NamedFile;
 use crate::config::Place;
 use crate::config::Report;
+use crate::config::SecretRef;
+use crate::config::Secrets;
 use crate::config::Settings;
 use crate::config::ShutdownSettings;
 use crate::config::StoreAddress;
@@ -41,7 +45,9 @@ use crate::gateway::Built;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Live;
+use crate::jwt::OwnKeys;
 use crate::jwt::RemoteKeys;
+use crate::login::Asked;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
@@ -74,6 +80,8 @@ pub(super) struct First {
     pub(super) store: Option<StoreAddress>,
     pub(super) findings: Findings,
     pub(super) admin_listener: Option<std::net::TcpListener>,
+    /// Calls of login services, as workers hand them over.
+    pub(super) calls: mpsc::Receiver<Asked>,
 }
 
 /// Why there is nothing to run.
@@ -97,6 +105,8 @@ struct Running {
     refreshing: Vec<(Arc<RemoteKeys>, AbortHandle)>,
     /// What a reload may not change.
     fixed: Fixed,
+    /// The families of our own keys that the keeper puts in force.
+    families: Option<Arc<Mutex<Vec<Arc<OwnKeys>>>>>,
     named_files: Vec<NamedFile>,
 }
 
@@ -107,6 +117,7 @@ struct Fixed {
     admin: Option<SocketAddr>,
     store: Option<StoreAddress>,
     workers: Option<usize>,
+    master: Option<SecretRef>,
 }
 
 impl Control {
@@ -154,19 +165,37 @@ impl Control {
         loaded: &mut Loaded,
         first: First,
     ) -> Result<(Running, Ready, Findings), StartFailure> {
-        let First { settings, store, mut findings, admin_listener } = first;
+        let First { settings, store, mut findings, admin_listener, calls } = first;
         let mut tasks = JoinSet::new();
-        let stored = match &store {
+        let (opened, stored) = match &store {
             Some(address) if !findings.has_errors() => {
-                Some(self.open_store(address, &settings, &mut tasks).await?)
+                let (store, stored) = self.open_store(address, &settings, &mut tasks).await?;
+                (Some(store), Some(stored))
             }
-            _ => None,
+            _ => (None, None),
         };
-        let kept = Kept::new(self.clock.clone(), self.metrics.clone(), stored.clone(), self.seed);
+        let mut secrets = Secrets::new(loaded.source.folder());
+        let users = Users::prepare(&settings, &mut secrets, &self.metrics, &mut findings);
+        let users = users.map_err(StartFailure::Other)?;
+        let mut kept =
+            Kept::new(self.clock.clone(), self.metrics.clone(), stored.clone(), self.seed);
+        if let Some(users) = &users {
+            kept = kept.with_users(Arc::clone(&users.known));
+        }
         let Some(built) = Gateway::build(loaded, &settings, &kept, &mut findings) else {
             return Err(StartFailure::Findings(findings));
         };
         let Built { gateway, remotes } = built;
+        let mut families = None;
+        if let (Some(users), Some(store)) = (users, &opened) {
+            let Desks { mut keeper, known, clerk } =
+                users.open(store, &kept, &self.clock, &self.metrics);
+            // Before anybody is served: without keys no token of ours could be judged.
+            keeper.step().await;
+            tasks.spawn(keeper.run());
+            tasks.spawn(logins::answer_calls(clerk, calls));
+            families = Some(known.families);
+        }
         let admin = Arc::new(Admin::new(self.metrics.clone(), self.clock.clone(), stored));
         let mut admin_address = None;
         if let Some(listener) = admin_listener {
@@ -186,6 +215,7 @@ impl Control {
             tasks,
             refreshing: Vec::new(),
             fixed,
+            families,
             named_files: std::mem::take(&mut loaded.named_files),
         };
         running.refresh(remotes);
@@ -197,16 +227,17 @@ impl Control {
         address: &StoreAddress,
         settings: &Settings,
         tasks: &mut JoinSet<()>,
-    ) -> Result<Arc<StoredKeys>, StartFailure> {
+    ) -> Result<(Store, Arc<StoredKeys>), StartFailure> {
         let address = crate::store::StoreAddress::try_from(address)
             .map_err(|error| StartFailure::Other(error.into()))?;
         let store =
             Store::open(&address).await.map_err(|error| StartFailure::Other(error.into()))?;
         let capacity = u64::try_from(settings.cache.apps).unwrap_or(u64::MAX);
         let settings = KeySettings { capacity, ..KeySettings::default() };
-        let (keys, keeper) = StoredKeys::new(store, settings, self.clock.clone(), &self.metrics);
+        let (keys, keeper) =
+            StoredKeys::new(store.clone(), settings, self.clock.clone(), &self.metrics);
         tasks.spawn(keeper.run());
-        Ok(keys)
+        Ok((store, keys))
     }
 
     fn mark_success(&self) {
@@ -223,6 +254,7 @@ impl Fixed {
             admin: settings.listen.admin,
             store: settings.store.clone(),
             workers: settings.workers,
+            master: settings.master.as_ref().map(|master| master.value.clone()),
         }
     }
 }
@@ -314,6 +346,9 @@ impl Running {
             return Err(Report::new(loaded.source, findings));
         };
         self.control.shutdown = settings.shutdown;
+        if let Some(families) = &self.families {
+            *families.lock().unwrap_or_else(PoisonError::into_inner) = self.kept.all_own_keys();
+        }
         self.live.replace(gateway);
         self.kept.retain_remotes(&remotes);
         self.refresh(remotes);
@@ -326,7 +361,12 @@ impl Running {
             return;
         }
         let document = &loaded.document;
-        let changed: [(&str, bool, Place); 3] = [
+        let changed: [(&str, bool, Place); 4] = [
+            (
+                "secrets.master",
+                new.master != self.fixed.master,
+                document.secrets.master.as_ref().map_or_else(Place::default, |key| key.place),
+            ),
             (
                 "listen",
                 (new.public, new.admin) != (self.fixed.public, self.fixed.admin),
@@ -437,8 +477,8 @@ async fn answer_operator(stream: TcpStream, admin: Arc<Admin>) {
     }
 }
 
-/// Threads for name look-ups and files.
-const BLOCKING_THREADS: usize = 4;
+/// Threads for name look-ups, files and hashes of passwords, which have permits of their own.
+const BLOCKING_THREADS: usize = 260;
 /// Connections of operators at once.
 const ADMIN_CONNECTIONS: usize = 64;
 /// How long an operator's request may take to arrive, or the next one to come.

@@ -7,6 +7,7 @@
 mod connection;
 mod control;
 mod listen;
+mod logins;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -36,8 +37,9 @@ use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Live;
 use crate::jwt::Recent;
+use crate::login::Desk;
 use crate::message::RequestIds;
-use crate::proxy::Proxy;
+use crate::proxy::{Answerer, Proxy, Within};
 use crate::store::StoreError;
 use crate::telemetry::AccessLog;
 use crate::telemetry::Metrics;
@@ -150,7 +152,8 @@ impl Server {
         };
         let mut threads = Vec::with_capacity(workers + 1);
         let store = settings.store.clone();
-        let first = control::First { settings, store, findings, admin_listener };
+        let (desk, calls) = Desk::new();
+        let first = control::First { settings, store, findings, admin_listener, calls };
         let (announce, announced) = oneshot::channel();
         threads.push(spawn("control", move || control.run(&mut loaded, first, orders, announce))?);
         let (ready, warnings) = match announced.blocking_recv() {
@@ -169,6 +172,7 @@ impl Server {
                 access: access.clone(),
                 recent: Recent::new(),
                 ids: RequestIds::new(random()?),
+                within: within(desk.clone()),
             };
             let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);
             let stop = Stop { signal: stopped.clone() };
@@ -190,6 +194,14 @@ impl Server {
             warnings: Report::new(source, warnings),
         })
     }
+}
+
+/// What ends with us is answered at the desk.
+fn within(desk: Desk) -> Answerer {
+    Box::new(move |within| {
+        let Within { entry, parts, body, id } = within;
+        Box::pin(desk.clone().answer(entry, parts, body, id))
+    })
 }
 
 fn config_error(report: Report) -> StartError {

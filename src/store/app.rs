@@ -4,9 +4,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::Store;
-use super::changes::note_app;
+use super::changes::{Kind, note};
 use super::error::StoreError;
 use super::record::{AppRecord, FoundSecret, NewApp, NewSecret, Scope, SecretRecord, Use};
+use super::session::EndReason;
+use super::sessions::{Ending, end};
 use crate::clock::Timestamp;
 use crate::id::{AppId, Digest};
 
@@ -44,7 +46,7 @@ impl Store {
                 _ => error.into(),
             })?;
         insert_secret(&mut act, &app.id, 1, &app.secret, now).await?;
-        note_app(&mut act, &app.id, now).await?;
+        note(&mut act, Kind::App, app.id.as_str(), now).await?;
         act.commit().await?;
         Ok(())
     }
@@ -78,12 +80,13 @@ impl Store {
         let last = app.secrets.last().map_or(0, |secret| secret.number);
         let number = last.checked_add(1).ok_or(StoreError::Corrupt("secret number"))?;
         insert_secret(&mut act, id, number, fresh, now).await?;
-        note_app(&mut act, id, now).await?;
+        note(&mut act, Kind::App, id.as_str(), now).await?;
         act.commit().await?;
         Ok(number)
     }
 
-    /// Revokes an application with all its secrets, for good; once more changes nothing.
+    /// Revokes an application with all its secrets, for good, and ends the sessions bound to it; once
+    /// more changes nothing.
     pub async fn revoke_app(&self, id: &AppId, now: Timestamp) -> Result<(), StoreError> {
         let mut act = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let revoked =
@@ -95,7 +98,8 @@ impl Store {
         if revoked.rows_affected() == 0 {
             return Err(StoreError::NotFound);
         }
-        note_app(&mut act, id, now).await?;
+        end(&mut act, Ending::OfApp(id), EndReason::AppRevoked, now).await?;
+        note(&mut act, Kind::App, id.as_str(), now).await?;
         act.commit().await?;
         Ok(())
     }
@@ -119,7 +123,7 @@ impl Store {
         if revoked.rows_affected() == 0 {
             return Err(StoreError::NotFound);
         }
-        note_app(&mut act, id, now).await?;
+        note(&mut act, Kind::App, id.as_str(), now).await?;
         act.commit().await?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::Store;
 use super::error::StoreError;
 use super::place::{File, Place};
 use crate::clock::Timestamp;
-use crate::id::AppId;
+use crate::id::{AppId, SessionId, UserId};
 
 /// What happened since a point in the log.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,10 +27,52 @@ pub struct Point {
 /// Which records must be read again.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Touched {
-    /// These applications, each once; perhaps none.
-    Apps(Vec<AppId>),
+    /// These, each once; perhaps none.
+    Some {
+        /// Applications.
+        apps: Vec<AppId>,
+        /// Users: their state, attributes, permissions or credentials.
+        users: Vec<UserId>,
+        /// Sessions that ended.
+        sessions: Vec<SessionId>,
+        /// Ids of tokens that were revoked.
+        tokens: Vec<String>,
+        /// Whether signing keys were added, retired or removed.
+        keys: bool,
+    },
     /// The log does not reach back far enough or is not the log it was: anything may have changed.
     Everything,
+}
+
+impl Touched {
+    /// Nothing at all.
+    pub const fn nothing() -> Self {
+        Self::Some {
+            apps: Vec::new(),
+            users: Vec::new(),
+            sessions: Vec::new(),
+            tokens: Vec::new(),
+            keys: false,
+        }
+    }
+
+    /// Sorts what the log says; `None` for a kind of a later version, which touches we know not what.
+    fn of(mut rows: Vec<(String, String)>) -> Option<Self> {
+        rows.sort_unstable();
+        rows.dedup();
+        let (mut apps, mut users, mut sessions, mut tokens) = (vec![], vec![], vec![], vec![]);
+        let mut keys = false;
+        for (kind, id) in rows {
+            match Kind::parse(&kind)? {
+                Kind::App => apps.push(AppId::new(id)),
+                Kind::User => users.push(UserId::new(id)),
+                Kind::Session => sessions.push(SessionId::new(id)),
+                Kind::Token => tokens.push(id),
+                Kind::Key => keys = true,
+            }
+        }
+        Some(Self::Some { apps, users, sessions, tokens, keys })
+    }
 }
 
 impl Store {
@@ -50,7 +92,7 @@ impl Store {
         };
         // A log that went backwards is another one: a backup written over the file.
         let missed = match seq.checked_sub(since) {
-            Some(0) => return Ok(Changes { up_to, touched: Touched::Apps(Vec::new()) }),
+            Some(0) => return Ok(Changes { up_to, touched: Touched::nothing() }),
             Some(missed @ 1..=MAX_LISTED) => missed,
             _ => return everything,
         };
@@ -61,37 +103,76 @@ impl Store {
                 .fetch_all(&self.pool)
                 .await?;
         let is_whole = i64::try_from(rows.len()) == Ok(missed);
-        // A kind from a later version touches we know not what.
-        if !is_whole || rows.iter().any(|(kind, _)| kind != APP) {
-            return everything;
+        match Touched::of(rows) {
+            Some(touched) if is_whole => Ok(Changes { up_to, touched }),
+            _ => everything,
         }
-        let mut apps: Vec<_> = rows.into_iter().map(|(_, id)| AppId::new(id)).collect();
-        apps.sort_unstable();
-        apps.dedup();
-        Ok(Changes { up_to, touched: Touched::Apps(apps) })
     }
 }
 
-/// Notes within the transaction of an act that it altered `app`.
-pub(super) async fn note_app(
+/// What kind of record was altered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    App,
+    User,
+    Session,
+    Token,
+    Key,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [Self::App, Self::User, Self::Session, Self::Token, Self::Key];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::User => "user",
+            Self::Session => "session",
+            Self::Token => "token",
+            Self::Key => "key",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// Notes within the transaction of an act that it altered a record.
+pub(super) async fn note(
     act: &mut SqliteConnection,
-    app: &AppId,
+    kind: Kind,
+    id: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let noted = sqlx::query("INSERT INTO changes (kind, id, at) VALUES (?, ?, ?)")
-        .bind(APP)
-        .bind(app.as_str())
-        .bind(now.millis())
-        .execute(&mut *act)
-        .await?;
+    note_all(act, kind, std::iter::once(id), now).await
+}
+
+/// Notes within the transaction of an act that it altered several records.
+pub(super) async fn note_all(
+    act: &mut SqliteConnection,
+    kind: Kind,
+    ids: impl Iterator<Item = &str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut last = None;
+    for id in ids {
+        let noted = sqlx::query("INSERT INTO changes (kind, id, at) VALUES (?, ?, ?)")
+            .bind(kind.as_str())
+            .bind(id)
+            .bind(now.millis())
+            .execute(&mut *act)
+            .await?;
+        last = Some(noted.last_insert_rowid());
+    }
+    let Some(last) = last else { return Ok(()) };
     sqlx::query("DELETE FROM changes WHERE seq <= ?")
-        .bind(noted.last_insert_rowid().saturating_sub(KEPT))
+        .bind(last.saturating_sub(KEPT))
         .execute(act)
         .await?;
     Ok(())
 }
 
-const APP: &str = "app";
 /// Above so many changes at once it is cheaper to forget everything.
 const MAX_LISTED: i64 = 256;
 /// So many changes stay in the log.

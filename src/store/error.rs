@@ -23,11 +23,11 @@ pub enum StoreError {
         /// The newest schema known here.
         known: i64,
     },
-    /// There is no such application, or no such secret of it.
-    #[error("no such application or secret")]
+    /// There is no record of this id, or no such secret or password of it.
+    #[error("not found")]
     NotFound,
-    /// A live application already has this name.
-    #[error("an application of this name exists")]
+    /// A live application, or a user, already has this name.
+    #[error("the name is taken")]
     NameTaken,
     /// The application was revoked, which is final.
     #[error("the application is revoked")]
@@ -35,6 +35,24 @@ pub enum StoreError {
     /// Two secrets are live already: one has to be revoked or to expire first.
     #[error("two secrets of the application are live")]
     TwoLiveSecrets,
+    /// The user has as many passwords as allowed.
+    #[error("the user has as many passwords as allowed")]
+    TooManyPasswords,
+    /// The only password of a user is not removed.
+    #[error("it is the only password of the user")]
+    LastPassword,
+    /// A second factor in force is not replaced by one that still has to be confirmed.
+    #[error("a second factor is in force; it has to be removed first")]
+    TotpInForce,
+    /// The user is not active, or not what it was when the sign-in was judged.
+    #[error("the user was changed meanwhile, or is not active")]
+    UserChanged,
+    /// The only key of a family that may sign is not retired.
+    #[error("no other key of the family signs yet")]
+    LastKey,
+    /// A value is longer than what is kept.
+    #[error("the value is too long to be kept")]
+    TooLong,
     /// A row holds what no act of this program writes.
     #[error("the store holds an unreadable {0}")]
     Corrupt(&'static str),
@@ -65,6 +83,12 @@ impl StoreError {
             | Self::NameTaken
             | Self::AppRevoked
             | Self::TwoLiveSecrets
+            | Self::TooManyPasswords
+            | Self::LastPassword
+            | Self::TotpInForce
+            | Self::UserChanged
+            | Self::LastKey
+            | Self::TooLong
             | Self::Corrupt(_) => false,
         }
     }

@@ -1,16 +1,26 @@
-//! What is kept: applications, the digests of their keys, and the log of changes.
+//! What is kept: applications with the digests of their keys, users, sessions, signing keys, and the
+//! log of changes.
 //!
 //! Each method of [`Store`] is one atomic act; no transaction leaves this module. Every act that
 //! alters what a running gateway may have remembered appends to `changes` within the same
-//! transaction. No secret is ever kept here, only its digest; no clock is read here.
+//! transaction. Secrets come here as digests, hashes or sealed; no clock is read here.
 
 mod address;
 mod app;
 mod changes;
 mod error;
+mod passwords;
 mod place;
 mod record;
+mod refresh;
+mod revoked;
 mod schema;
+mod second_factors;
+mod session;
+mod sessions;
+mod signing_keys;
+mod user;
+mod users;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -28,6 +38,14 @@ pub use changes::{Changes, Point, Touched};
 pub use error::StoreError;
 use place::Place;
 pub use record::{AppName, AppRecord, FoundSecret, NewApp, NewSecret, Scope, SecretRecord, Use};
+pub use revoked::{DeadSession, DeadToken};
+pub use session::{
+    EndReason, NewSession, Presented, RefreshTerms, Renewed, Rotation, SessionRecord,
+};
+pub use signing_keys::{NewSigningKey, SigningKeyRecord};
+pub use user::{
+    Credentials, Login, NewUser, PasswordRecord, TotpRecord, UserChange, UserRecord, UserState,
+};
 
 /// A handle to the store; cheap to clone, all clones share two connections.
 #[derive(Clone, Debug)]
@@ -109,3 +127,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod user_tests;
+
+#[cfg(test)]
+mod session_tests;
+
+#[cfg(test)]
+mod cut_off_tests;

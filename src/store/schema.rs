@@ -33,4 +33,5 @@ async fn version<'e>(executor: impl sqlx::SqliteExecutor<'e>) -> Result<i64, sql
     sqlx::query_scalar("PRAGMA user_version").fetch_one(executor).await
 }
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_apps.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_apps.sql"), include_str!("migrations/0002_users.sql")];

@@ -9,14 +9,14 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::id::{AppId, Digest};
 
-const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
-const DAY: Duration = Duration::from_hours(24);
+pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
-fn address(folder: &TempDir) -> StoreAddress {
+pub(super) fn address(folder: &TempDir) -> StoreAddress {
     StoreAddress::parse(&format!("sqlite:{}/p.db", folder.path().display())).unwrap()
 }
 
-async fn fresh() -> (TempDir, Store) {
+pub(super) async fn fresh() -> (TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&address(&folder)).await.unwrap();
     (folder, store)
@@ -26,13 +26,17 @@ fn secret(text: &str) -> NewSecret {
     NewSecret { digest: Digest::of(text.as_bytes()), expires_at: None }
 }
 
-fn app(id: &str, name: &str) -> NewApp {
+pub(super) fn app(id: &str, name: &str) -> NewApp {
     NewApp {
         id: AppId::new(id),
         name: AppName::parse(name).unwrap(),
         scopes: vec![Scope::parse("orders").unwrap(), Scope::parse("stock").unwrap()],
         secret: secret(id),
     }
+}
+
+fn touched_apps(apps: Vec<AppId>) -> Touched {
+    Touched::Some { apps, users: vec![], sessions: vec![], tokens: vec![], keys: false }
 }
 
 #[tokio::test]
@@ -164,7 +168,7 @@ async fn every_act_of_an_operator_is_told_to_other_handles() {
     let other = Store::open(&address(&folder)).await.unwrap();
     let mut seen = other.changes_since(None).await.unwrap().up_to;
     let id = AppId::new("a1");
-    let told = Touched::Apps(vec![id.clone()]);
+    let told = touched_apps(vec![id.clone()]);
     for act in 0..4 {
         match act {
             0 => store.create_app(&app("a1", "mobile"), NOW).await.unwrap(),
@@ -175,7 +179,7 @@ async fn every_act_of_an_operator_is_told_to_other_handles() {
         let changes = other.changes_since(Some(seen)).await.unwrap();
         assert_eq!(changes.touched, told, "act {act}");
         seen = changes.up_to;
-        let nothing = Changes { up_to: seen, touched: Touched::Apps(Vec::new()) };
+        let nothing = Changes { up_to: seen, touched: Touched::nothing() };
         assert_eq!(other.changes_since(Some(seen)).await.unwrap(), nothing);
     }
     assert_eq!(other.digests_of(&id).await.unwrap().len(), 2);
@@ -190,7 +194,7 @@ async fn what_the_log_cannot_tell_is_everything() {
     let now = store.changes_since(None).await.unwrap().up_to;
     let since = async |point| store.changes_since(point).await.unwrap().touched;
     let touched = async |seq| since(Some(Point { seq, ..now })).await;
-    assert!(matches!(touched(1).await, Touched::Apps(apps) if apps.len() == 256));
+    assert!(matches!(touched(1).await, Touched::Some { apps, .. } if apps.len() == 256));
     assert_eq!(touched(0).await, Touched::Everything, "too many");
     assert_eq!(touched(258).await, Touched::Everything, "a log that went backwards");
     assert_eq!(since(None).await, Touched::Everything, "the first question");
@@ -198,7 +202,7 @@ async fn what_the_log_cannot_tell_is_everything() {
     assert_eq!(since(Some(elsewhere)).await, Touched::Everything, "another file");
     sqlx::query("DELETE FROM changes WHERE seq = 256").execute(&store.pool).await.unwrap();
     assert_eq!(touched(250).await, Touched::Everything, "a gap");
-    sqlx::query("INSERT INTO changes (kind, id, at) VALUES ('session', 'x', 0)")
+    sqlx::query("INSERT INTO changes (kind, id, at) VALUES ('planet', 'x', 0)")
         .execute(&store.pool)
         .await
         .unwrap();

@@ -55,6 +55,10 @@ pub struct Metrics {
     pub store_age: Gauge,
     /// Reloads of the configuration by result.
     pub reloads: IntCounterVec,
+    /// Hashes of passwords computed, those for nobody among them.
+    pub password_hashes: IntCounter,
+    /// Calls of login services, by service, call and outcome.
+    pub logins: IntCounterVec,
     /// When the configuration in force was loaded, seconds since the epoch.
     pub reload_success: Gauge,
     /// Access lines lost because the reader was too slow.
@@ -173,6 +177,13 @@ impl Metrics {
                 "config_reload_total",
                 "Reloads of the configuration.",
                 &["result"],
+            )?,
+            password_hashes: counter(r, "password_hashes_total", "Hashes of passwords computed.")?,
+            logins: counters(
+                r,
+                "login_calls_total",
+                "Calls of login services.",
+                &["service", "call", "outcome"],
             )?,
             reload_success: float_gauge(
                 r,

@@ -87,7 +87,7 @@ impl Upstreams {
         now: Instant,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         let timeout = pass.route().response_timeout;
-        let destination = Arc::clone(&pass.route().destination);
+        let destination = Arc::clone(pass.destination());
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
         let parts = pass.seal(parts);
         let mut sending = Sending::new(&parts, body);

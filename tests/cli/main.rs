@@ -11,4 +11,5 @@ mod explain;
 mod serve;
 mod shell;
 mod token;
+mod users;
 mod words;

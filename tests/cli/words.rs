@@ -21,7 +21,17 @@ fn every_command_explains_itself() {
         let help = folder.good(&[command, "--help"]);
         assert!(help.contains(&format!("Usage: portcullis {command}")), "{help}");
     }
-    for line in ["app create", "app rotate", "token mint", "token inspect", "token keygen"] {
+    for line in [
+        "app create",
+        "app rotate",
+        "user add",
+        "user totp",
+        "session revoke",
+        "key rotate",
+        "token mint",
+        "token inspect",
+        "token keygen",
+    ] {
         let words: Vec<&str> = line.split(' ').chain(["--help"]).collect();
         assert!(folder.good(&words).contains("Usage: portcullis "), "{line}");
     }
@@ -41,6 +51,10 @@ fn a_wrong_command_line_ends_with_2_and_says_why() {
         "token mint",
         "token mint --key a --secret-file b",
         "token mint --key a --alg none",
+        "user add",
+        "user add anna --password x",
+        "session revoke",
+        "key retire x",
         "demo --port 65536",
         "completions tcsh",
         "--log-format xml version",

@@ -113,7 +113,7 @@ fn open_connections_are_counted_down_again() {
 }
 
 /// Every family of ours, its kind and its labels; nothing else is on the page.
-const FAMILIES: [(&str, &str, &[&str]); 24] = [
+const FAMILIES: [(&str, &str, &[&str]); 25] = [
     ("access_lines_lost_total", "counter", &[]),
     ("app_key_cache_hits_total", "counter", &[]),
     ("app_key_cache_misses_total", "counter", &[]),
@@ -132,6 +132,7 @@ const FAMILIES: [(&str, &str, &[&str]); 24] = [
     ("jwks_next_fetch_seconds", "gauge", &["issuer"]),
     ("jwks_refresh_total", "counter", &["issuer", "result"]),
     ("panics_total", "counter", &[]),
+    ("password_hashes_total", "counter", &[]),
     ("store_age_seconds", "gauge", &[]),
     ("token_cache_evictions_total", "counter", &[]),
     ("token_cache_hits_total", "counter", &[]),

@@ -16,6 +16,7 @@ const CHECKS: &str = r#"
   app: { app_key: { header: X-App-Key } }
   kept: { app_key: { header: X-Kept-Key, keep: true } }
   link: { app_key: { query: key, keep: true } }
+  customer: { header: { name: CustomerId, equals: user.CustomerId } }
   staff:
     jwt: [ { issuer: "https://id.test", audience: orders, algorithms: [ES256], jwks: "file:keys.json" } ]
   user:
@@ -36,6 +37,7 @@ const ROUTES: &str = r#"
   - { match: "* /grouped", to: api, require: "app and (user or staff)" }
   - { match: "* /token-first", to: api, require: user or kept or link }
   - { match: "* /shared", to: api, require: staff or user }
+  - { match: "* /customer", to: api, require: "app or (user and customer)" }
   - { match: "* /app", to: api, require: app }
   - { match: "* /public", to: api, public: true }
 "#;
@@ -135,6 +137,19 @@ fn a_key_that_nobody_judged_goes_no_further_either() {
 }
 
 #[test]
+fn a_claim_in_a_header_that_nobody_compared_goes_no_further() {
+    let world = world();
+    let ask = |key: &str| Ask::get("/customer").field("X-App-Key", key).field("CustomerId", "7");
+    let request = world.pass(&ask(APP_KEY).field("Customer-Id", "8"));
+    oracle::identity(&request, &[("CustomerId", None), ("X-App-Id", Some(APP))]);
+    world.deny(&ask("wrong"), &[401]);
+    // Nobody knows anything about this user that the header could equal.
+    let user = Ask::get("/customer").bearing(&TOKEN);
+    world.deny(&user, &[401, 403]);
+    world.deny(&user.field("CustomerId", "7"), &[401, 403]);
+}
+
+#[test]
 fn where_no_check_looks_a_header_is_forwarded_as_it_was_written() {
     let world = world();
     let token = forged();
@@ -163,7 +178,8 @@ fn a_second_spelling_of_a_credential_goes_no_further() {
 #[test]
 fn trailers_hold_no_credential() {
     let world = world();
-    for name in ["X-User-Token", "X-Kept-Key", "X-App-Key", "Authorization", "Cookie"] {
+    for name in ["X-User-Token", "X-Kept-Key", "X-App-Key", "CustomerId", "Authorization", "Cookie"]
+    {
         for ask in [Ask::new("POST", "/both").signed(), Ask::new("POST", "/public")] {
             let ask = ask
                 .field("Transfer-Encoding", "chunked")

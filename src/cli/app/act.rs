@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use super::print::{app_json, day, moment, secret_state, state, words, write_json, write_table};
-use super::{AppCommand, Output};
+use super::AppCommand;
+use super::print::{app_json, secret_state, state};
+use crate::cli::place::random;
+use crate::cli::table::{Layout, day, moment, words, write_json, write_table};
 use crate::clock::Timestamp;
 use crate::credentials::AppKey;
 use crate::id::AppId;
@@ -17,7 +19,7 @@ use crate::store::{AppName, AppRecord, NewApp, NewSecret, Scope, Store, StoreErr
 pub(super) struct Act<'a> {
     pub(super) store: &'a Store,
     pub(super) now: Timestamp,
-    pub(super) output: Output,
+    pub(super) output: Layout,
     pub(super) out: &'a mut (dyn Write + Send),
     pub(super) err: &'a mut (dyn Write + Send),
 }
@@ -82,7 +84,7 @@ impl Act<'_> {
             apps.extend(page);
         }
         let now = self.now;
-        if self.output == Output::Json {
+        if self.output == Layout::Json {
             return write_json(self.out, &apps.iter().map(|app| app_json(app, now)).collect());
         }
         let rows = apps.iter().map(|app| {
@@ -105,7 +107,7 @@ impl Act<'_> {
     async fn show(self, id: &AppId) -> anyhow::Result<()> {
         let app = self.store.show_app(id).await.with_context(|| format!("show {id}"))?;
         let now = self.now;
-        if self.output == Output::Json {
+        if self.output == Layout::Json {
             return write_json(self.out, &app_json(&app, now));
         }
         writeln!(self.out, "id       {}", app.id)?;
@@ -133,11 +135,11 @@ impl Act<'_> {
         }
         .with_context(|| format!("revoke {id}"))?;
         match (self.output, secret) {
-            (Output::Json, _) => {
+            (Layout::Json, _) => {
                 write_json(self.out, &json!({"id": id.as_str(), "number": secret}))
             }
-            (Output::Table, Some(n)) => Ok(writeln!(self.out, "revoked key {n} of {id}")?),
-            (Output::Table, None) => Ok(writeln!(self.out, "revoked {id} with all its keys")?),
+            (Layout::Table, Some(n)) => Ok(writeln!(self.out, "revoked key {n} of {id}")?),
+            (Layout::Table, None) => Ok(writeln!(self.out, "revoked {id} with all its keys")?),
         }
     }
 
@@ -154,7 +156,7 @@ impl Act<'_> {
     ) -> anyhow::Result<()> {
         let text = key.text();
         match self.output {
-            Output::Json => write_json(
+            Layout::Json => write_json(
                 self.out,
                 &json!({
                     "id": key.id().as_str(),
@@ -163,7 +165,7 @@ impl Act<'_> {
                     "expires_at": expires_at.map(|end| moment(Some(end))),
                 }),
             )?,
-            Output::Table => {
+            Layout::Table => {
                 writeln!(self.out, "id       {}", key.id())?;
                 writeln!(self.out, "key      {}", text.expose())?;
                 if let Some(end) = expires_at {
@@ -180,10 +182,4 @@ impl Act<'_> {
         )?;
         Ok(())
     }
-}
-
-fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).context("no random bytes from the system")?;
-    Ok(bytes)
 }

@@ -7,42 +7,24 @@ mod act;
 mod print;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 use self::act::Act;
+use super::place::{PlaceArgs, length};
 use crate::clock::Clock;
-use crate::config::{self, Findings, Length, Report, Settings};
-use crate::server::StartError;
-use crate::store::{AddressError, AppName, Scope, Store, StoreAddress};
+use crate::store::{AppName, Scope};
 
 /// Creates, lists, rotates and revokes applications and their keys.
 #[derive(Debug, Args)]
 pub struct AppArgs {
-    /// The store, for example sqlite:portcullis.db, instead of the one that a configuration names
-    #[arg(long, global = true, value_name = "ADDRESS", value_parser = address)]
-    pub store: Option<StoreAddress>,
-    /// The configuration file that names the store
-    #[arg(short, long, global = true, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// How to print: table for people, json for programs
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
+    /// Where they are kept.
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: AppCommand,
-}
-
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Columns for people.
-    Table,
-    /// One JSON value for programs.
-    Json,
 }
 
 /// What to do with applications.
@@ -95,40 +77,16 @@ pub async fn run(
     out: &mut (dyn Write + Send),
     err: &mut (dyn Write + Send),
 ) -> anyhow::Result<()> {
-    let address = match (&args.store, &args.config) {
-        (Some(address), _) => address.clone(),
-        (None, Some(config)) => store_of(config)?,
-        (None, None) => bail!("which store? Give --store sqlite:PATH, or --config FILE"),
-    };
     // Only the first act on a store may create it; a mistyped path must not look like an empty store.
     let store = match args.command {
-        AppCommand::Create { .. } => Store::open(&address).await?,
-        _ => Store::open_existing(&address).await?,
+        AppCommand::Create { .. } => args.place.create().await?,
+        _ => args.place.open().await?,
     };
-    let done = Act { store: &store, now: clock.now(), output: args.output, out, err }
+    let done = Act { store: &store, now: clock.now(), output: args.place.output, out, err }
         .run(&args.command)
         .await;
     store.close().await;
     done
-}
-
-fn store_of(path: &Path) -> anyhow::Result<StoreAddress> {
-    let file = path.display();
-    let refused = |report| StartError::Config(Box::new(report));
-    let loaded = config::load(path).map_err(refused)?;
-    let mut findings = Findings::new();
-    let settings = Settings::resolve(&loaded, &mut findings);
-    let Some(settings) = settings.filter(|_| !findings.has_errors()) else {
-        return Err(refused(Report::new(loaded.source, findings)).into());
-    };
-    let Some(store) = settings.store else {
-        bail!("{file} names no store; its applications stand under `apps` and are changed there");
-    };
-    StoreAddress::try_from(&store).with_context(|| format!("store of {file}"))
-}
-
-fn address(text: &str) -> Result<StoreAddress, AddressError> {
-    StoreAddress::parse(text)
 }
 
 fn name(text: &str) -> Result<AppName, &'static str> {
@@ -138,16 +96,6 @@ fn name(text: &str) -> Result<AppName, &'static str> {
 fn scope(text: &str) -> Result<Scope, &'static str> {
     Scope::parse(text).ok_or("a scope is one word of at most 64 visible ASCII characters")
 }
-
-fn length(text: &str) -> Result<Duration, &'static str> {
-    Length::parse(text)
-        .map(|length| length.0)
-        .filter(|length| *length <= LONGEST)
-        .ok_or("a length of time is written 12h or 90d, up to 36500d")
-}
-
-/// A century: within what every calendar can print.
-const LONGEST: Duration = Duration::from_hours(24 * 36_500);
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::credentials::{Shape, shape};
 use crate::id::Digest;
+use crate::store::{Store, StoreAddress};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::config::Carrier;
 use crate::config::CheckSettings;
 use crate::config::Settings;
+use crate::config::TokenSettings;
 use crate::gateway::Address;
 use crate::gateway::Decision;
 use crate::gateway::Denial;
@@ -36,6 +37,7 @@ pub(super) struct Telling {
 enum Verdict {
     Unread { status: u16 },
     Denied(Box<Denied>),
+    Entered(String),
     Allowed(Box<Allowed>),
 }
 
@@ -83,13 +85,14 @@ impl Telling {
                 Decision::Allow(pass) => {
                     Verdict::Allowed(Box::new(Allowed::of(pass, parts, &peer, masks)))
                 }
+                Decision::Enter(entry) => Verdict::Entered(entry.door().service.name.clone()),
                 Decision::Deny(denial) => Verdict::Denied(Box::new(Denied::of(&denial))),
             },
         }
     }
 
     pub(super) const fn is_allowed(&self) -> bool {
-        matches!(self.verdict, Verdict::Allowed(_))
+        matches!(self.verdict, Verdict::Allowed(_) | Verdict::Entered(_))
     }
 
     pub(super) fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -113,6 +116,9 @@ impl Telling {
                 challenge
                     .iter()
                     .try_for_each(|challenge| say("", &format!("www-authenticate: {challenge}")))
+            }
+            Verdict::Entered(service) => {
+                say("decision", &format!("allowed, to the login service `{service}`"))
             }
             Verdict::Allowed(allowed) => {
                 let Allowed { upstream, address, request, headers } = &**allowed;
@@ -147,6 +153,7 @@ impl Telling {
                     "detail": detail, "challenge": challenge}),
                 )
             }
+            Verdict::Entered(service) => ("login", json!({"name": service})),
             Verdict::Allowed(allowed) => {
                 let Allowed { upstream, address, request, headers } = &**allowed;
                 (
@@ -178,7 +185,7 @@ impl Denied {
 
 impl Allowed {
     fn of(pass: Pass, mut parts: Parts, peer: &Peer, masks: &Masks) -> Self {
-        let destination = std::sync::Arc::clone(&pass.route().destination);
+        let destination = std::sync::Arc::clone(pass.destination());
         crate::proxy::prepare(&mut parts, peer, &pass);
         let sealed = pass.seal(parts);
         Self {
@@ -213,9 +220,14 @@ impl Masks {
                     Carrier::Cookie(_) => {}
                 },
                 CheckSettings::Jwt(entries) => {
-                    masks.headers.extend(entries.iter().filter_map(|entry| entry.header.clone()));
-                    masks.parameters.extend(entries.iter().filter_map(|entry| entry.query.clone()));
+                    masks
+                        .headers
+                        .extend(entries.iter().filter_map(|entry| entry.header().cloned()));
+                    let parameters = entries.iter().filter_map(TokenSettings::query);
+                    masks.parameters.extend(parameters.map(str::to_owned));
                 }
+                CheckSettings::Header(header) => masks.headers.push(header.name.clone()),
+                CheckSettings::Basic => {}
             }
         }
         masks

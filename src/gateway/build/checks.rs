@@ -4,19 +4,25 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use super::Common;
+use super::own::{Carried, OwnTokens, carried, verifier};
 use crate::config::AppKeySettings;
 use crate::config::At;
 use crate::config::AudienceSettings;
 use crate::config::Carrier;
 use crate::config::CheckSettings;
 use crate::config::Findings;
+use crate::config::HeaderSettings;
 use crate::config::JwtSettings;
 use crate::config::KeyLocation as KeyPlace;
 use crate::config::Loaded;
+use crate::config::OwnPermissions;
+use crate::config::OwnSettings;
 use crate::config::Place;
 use crate::config::SecretRef;
 use crate::config::Secrets;
 use crate::config::Settings;
+use crate::config::TokenSettings;
 use crate::config::TypSettings;
 use crate::credentials::AppKeys;
 use crate::credentials::ConfiguredApp;
@@ -25,14 +31,16 @@ use crate::credentials::Location;
 use crate::credentials::LocationError;
 use crate::credentials::Locations;
 use crate::credentials::Scheme;
+use crate::dialect::Dialect;
 use crate::fetch::Address;
 use crate::fetch::Plain;
-use crate::gateway::checks::{AppGate, Check, Gate, MOST_CHECKS, UserGate};
+use crate::gateway::checks::{AppGate, Check, Gate, HeaderGate, MOST_CHECKS, UserGate};
+use crate::gateway::door::Service;
 use crate::gateway::kept::Kept;
 use crate::id::CheckName;
 use crate::jwt::{
     Algorithm, Audience, IssuerSettings, KeySet, KeySource, Pointer, RemoteKeys, RemoteSettings,
-    RemoteSource, TokenVerifier, TypRule,
+    RemoteSource, TypRule,
 };
 
 #[derive(Default)]
@@ -47,31 +55,49 @@ pub(super) struct Compiled {
     pub(super) remotes: Vec<Arc<RemoteKeys>>,
 }
 
+/// One entry of a `jwt` check; what is missing of it was reported.
+struct Entry {
+    places: Option<Vec<Location>>,
+    issuer: Option<IssuerSettings>,
+    /// Whether the store is the one to say what a user may do.
+    is_stored: bool,
+}
+
 /// What every check is compiled against.
 struct Ground<'g> {
     settings: &'g Settings,
     kept: &'g Kept,
-    secrets: Secrets,
+    secrets: &'g mut Secrets,
+    services: &'g [Arc<Service>],
     apps: Arc<AppKeys>,
     compiled: Compiled,
 }
 
 /// `None` when a check is missing: requirements number them, so that none may be left out.
 pub(super) fn compile(
-    loaded: &mut Loaded,
-    settings: &Settings,
-    kept: &Kept,
+    loaded: &Loaded,
+    common: Common<'_>,
+    services: &[Arc<Service>],
     findings: &mut Findings,
 ) -> Option<Compiled> {
-    let apps = apps(settings, kept, findings)?;
-    let secrets = Secrets::new(loaded.source.folder());
-    let mut ground =
-        Ground { settings, kept, secrets, apps: Arc::new(apps), compiled: Compiled::default() };
+    let Common { settings, kept, secrets } = common;
+    let apps = Arc::new(apps(settings, kept, findings)?);
+    let compiled = Compiled::default();
+    let mut ground = Ground { settings, kept, secrets, services, apps, compiled };
     for (name, written) in &loaded.document.checks {
         let Some(check) = settings.checks.get(name) else { continue };
         let gate = match check {
             CheckSettings::AppKey(app) => ground.app_gate(app, written.place, findings),
             CheckSettings::Jwt(entries) => ground.user_gate(name, entries, written.place, findings),
+            CheckSettings::Header(header) => {
+                let HeaderSettings { name, attribute } = header.clone();
+                ground.compiled.kept.push(name.clone());
+                Some(Gate::Header(HeaderGate { name, attribute }))
+            }
+            CheckSettings::Basic => {
+                findings.error(written.place, "this kind of check cannot be served yet");
+                None
+            }
         };
         if let Some(gate) = gate {
             let name = CheckName::new(name.as_str());
@@ -86,8 +112,7 @@ pub(super) fn compile(
             format!("{declared} checks are declared; at most {MOST_CHECKS} can be"),
         );
     }
-    let Ground { secrets, compiled, .. } = ground;
-    loaded.named_files.extend(secrets.into_named_files());
+    let compiled = ground.compiled;
     (compiled.checks.len() == declared).then_some(compiled)
 }
 
@@ -147,18 +172,25 @@ impl Ground<'_> {
     fn user_gate(
         &mut self,
         name: &str,
-        entries: &[JwtSettings],
+        entries: &[TokenSettings],
         place: Place,
         findings: &mut Findings,
     ) -> Option<Gate> {
         let mut issuers = Vec::with_capacity(entries.len());
-        let mut by_entry = Vec::with_capacity(entries.len());
-        let mut all = Vec::new();
+        let (mut by_entry, mut by_store) = (Vec::new(), Vec::new());
+        let (mut all, mut dialect) = (Vec::new(), None);
         for (id, entry) in entries.iter().enumerate() {
-            let places = self.places(entry, findings);
-            let issuer = self.issuer(id, entry, findings);
+            let read = match entry {
+                TokenSettings::Other(entry) => Some(self.foreign(id, entry, findings)),
+                TokenSettings::Own(entry) => self.own(entry, findings).map(|own| {
+                    dialect.get_or_insert_with(|| Arc::clone(&own.dialect));
+                    self.of_ours(id, entry, &own, findings)
+                }),
+            };
+            let Some(Entry { places, issuer, is_stored }) = read else { continue };
             if let (Some(places), Some(issuer)) = (places, issuer) {
                 by_entry.push(Locations::new(places.clone()));
+                by_store.push(is_stored);
                 all.extend(places);
                 issuers.push(issuer);
             }
@@ -166,18 +198,56 @@ impl Ground<'_> {
         if issuers.len() != entries.len() {
             return None;
         }
-        let cache = self.kept.tokens(self.settings.cache.tokens);
-        let longest = self.settings.limits.token;
-        let verifier = TokenVerifier::new(CheckName::new(name), issuers, cache, longest)
+        let name = CheckName::new(name);
+        let verifier = verifier(name, issuers, (self.settings, self.kept))
             .map_err(|error| findings.error(place, error.to_string()))
             .ok()?;
-        Some(Gate::User(UserGate { locations: Locations::new(all), by_entry, verifier }))
+        let (locations, users) = (Locations::new(all), self.kept.users.clone());
+        Some(Gate::User(UserGate { locations, by_entry, verifier, by_store, dialect, users }))
+    }
+
+    fn foreign(&mut self, id: usize, entry: &JwtSettings, findings: &mut Findings) -> Entry {
+        let places = self.places(&entry.carried(), findings);
+        Entry { places, issuer: self.issuer(id, entry, findings), is_stored: false }
+    }
+
+    fn of_ours(
+        &mut self,
+        id: usize,
+        entry: &OwnSettings,
+        own: &OwnTokens,
+        findings: &mut Findings,
+    ) -> Entry {
+        let schemes = entry.schemes.clone();
+        let schemes = schemes.unwrap_or_else(|| own.schemes(entry.dialect.place));
+        let places = self.places(&carried(entry, &schemes), findings);
+        let rules = (entry.leeway, &entry.permissions);
+        let issuer = own.issuer(id, rules, self.kept, findings);
+        Entry { places, issuer, is_stored: matches!(entry.permissions, OwnPermissions::Store) }
+    }
+
+    /// Whose tokens an entry with `issuer: self` means: those of a service, or of a preset that no
+    /// service here speaks.
+    fn own(&mut self, entry: &OwnSettings, findings: &mut Findings) -> Option<OwnTokens> {
+        let text = entry.dialect.value.as_str();
+        let means = |service: &&Arc<Service>| service.name == text || service.dialect.name == text;
+        if let Some(service) = self.services.iter().find(means) {
+            return Some(OwnTokens::of(service));
+        }
+        if self.settings.logins.iter().any(|login| login.name == text) {
+            // What is wrong with that service is said where it stands.
+            return None;
+        }
+        let dialect = Dialect::load(&entry.dialect, None, self.secrets, findings)?;
+        let place = entry.dialect.place;
+        let keys = super::logins::keys(&dialect, self.kept, place, findings)?;
+        Some(OwnTokens { dialect: Arc::new(dialect), keys, issuer: None, audience: None })
     }
 
     /// Where tokens of this entry are taken from; those that the upstream must not see are noted.
-    fn places(&mut self, entry: &JwtSettings, findings: &mut Findings) -> Option<Vec<Location>> {
-        let mut schemes = Vec::with_capacity(entry.schemes.len());
-        for scheme in &entry.schemes {
+    fn places(&mut self, carried: &Carried<'_>, findings: &mut Findings) -> Option<Vec<Location>> {
+        let mut schemes = Vec::with_capacity(carried.schemes.len());
+        for scheme in carried.schemes {
             let Some(parsed) = Scheme::parse(scheme) else {
                 findings.error(scheme.place, format!("`{}` is no scheme", **scheme));
                 return None;
@@ -185,17 +255,18 @@ impl Ground<'_> {
             schemes.push(parsed);
         }
         let authorization = (!schemes.is_empty()).then(|| Ok(Location::authorization(schemes)));
-        let header = entry.header.as_ref().map(|name| Location::header(name.as_str()));
-        let cookie = entry.cookie.as_deref().map(Location::cookie);
-        let query = entry.query.as_deref().map(Location::query);
+        let header = carried.header.map(|name| Location::header(name.as_str()));
+        let cookie = carried.cookie.map(Location::cookie);
+        let query = carried.query.map(Location::query);
         let places: Result<Vec<Location>, LocationError> =
             [authorization, header, cookie, query.clone()].into_iter().flatten().collect();
-        let places = places.map_err(|error| findings.error(entry.place, error.to_string())).ok()?;
-        if !entry.keep {
+        let places =
+            places.map_err(|error| findings.error(carried.place, error.to_string())).ok()?;
+        if !carried.keep {
             self.compiled.tokens.push(Locations::new(places.clone()));
             return Some(places);
         }
-        self.compiled.kept.extend(entry.header.clone());
+        self.compiled.kept.extend(carried.header.cloned());
         if let Some(Ok(query)) = query {
             // A token in a query ends up in the logs of whoever gets it.
             self.compiled.tokens.push(Locations::new([query]));
@@ -309,7 +380,7 @@ impl Ground<'_> {
     }
 }
 
-fn pointer(text: &At<String>, findings: &mut Findings) -> Option<Pointer> {
+pub(super) fn pointer(text: &At<String>, findings: &mut Findings) -> Option<Pointer> {
     Pointer::parse(text)
         .map_err(|error| {
             findings

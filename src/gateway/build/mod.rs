@@ -3,6 +3,8 @@
 //! `check` is this and nothing more; a reload is this and a swap.
 
 mod checks;
+mod logins;
+mod own;
 mod requirements;
 mod routes;
 
@@ -16,6 +18,7 @@ use super::kept::Kept;
 use super::strip::Stripping;
 use crate::config::Findings;
 use crate::config::Loaded;
+use crate::config::Secrets;
 use crate::config::Settings;
 use crate::inquiry::Bounds;
 use crate::inquiry::TrustedProxies;
@@ -32,6 +35,13 @@ pub struct Built {
     pub remotes: Vec<Arc<RemoteKeys>>,
 }
 
+/// What every part is compiled against.
+struct Common<'c> {
+    settings: &'c Settings,
+    kept: &'c Kept,
+    secrets: &'c mut Secrets,
+}
+
 impl Gateway {
     /// Compiles a configuration; `None` when there is an error among `findings`.
     pub fn build(
@@ -40,10 +50,17 @@ impl Gateway {
         kept: &Kept,
         findings: &mut Findings,
     ) -> Option<Built> {
-        let compiled = checks::compile(loaded, settings, kept, findings);
+        let mut secrets = Secrets::new(loaded.source.folder());
+        let mut common = Common { settings, kept, secrets: &mut secrets };
+        let services = logins::compile(&mut common, findings);
+        let offered = services.as_deref().unwrap_or_default();
+        let compiled = checks::compile(loaded, common, offered, findings);
+        loaded.named_files.extend(secrets.into_named_files());
         let names = Names::new(loaded);
-        let routes = routes::compile(&names, loaded, settings, kept, findings);
-        let (compiled, routes) = (compiled?, routes?);
+        let calls = logins::routes(&names, offered, (settings, kept), findings);
+        let known = compiled.as_ref().map_or(&[][..], |compiled| &compiled.checks);
+        let routes = routes::compile((&names, known), loaded, (settings, kept), calls, findings);
+        let (_, compiled, routes) = (services?, compiled?, routes?);
         if findings.has_errors() {
             return None;
         }

@@ -21,7 +21,8 @@ impl Names {
         let checks = loaded.document.checks.iter().map(|(name, check)| {
             let kind = match check.value {
                 Check::AppKey(_) => Kind::App,
-                Check::Jwt(_) => Kind::User,
+                Check::Jwt(_) | Check::Basic(_) => Kind::User,
+                Check::Header(_) => Kind::Header,
             };
             (name.clone(), kind)
         });
@@ -76,7 +77,9 @@ pub(super) fn compile(
             return None;
         }
     };
-    if require.could_yield_two(|index| names.kind(index)) {
+    // A header yields nobody: it goes with a user that another check found.
+    let yields = |index| names.kind(index).filter(|kind| *kind != Kind::Header);
+    if require.could_yield_two(yields) {
         findings
             .error(
                 text.place,

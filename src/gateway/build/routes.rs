@@ -16,6 +16,7 @@ use crate::config::RouteNumbers;
 use crate::config::Settings;
 use crate::config::UpstreamSettings;
 use crate::config::is_ours;
+use crate::gateway::checks::{Check, Gate};
 use crate::gateway::denial::Kind;
 use crate::gateway::identity::Fact;
 use crate::gateway::identity::ForwardRule;
@@ -24,6 +25,8 @@ use crate::gateway::route::Access;
 use crate::gateway::route::Address;
 use crate::gateway::route::Destination;
 use crate::gateway::route::Route;
+use crate::gateway::route::Target;
+use crate::gateway::voice::Voice;
 use crate::id::RouteId;
 use crate::id::UpstreamName;
 use crate::policy::Expression;
@@ -45,6 +48,7 @@ pub(super) struct Routes {
 /// What every route is compiled against.
 struct Ground<'g> {
     names: &'g Names,
+    checks: &'g [Check],
     settings: &'g Settings,
     kept: &'g Kept,
     fallback: Option<Require>,
@@ -55,10 +59,10 @@ struct Ground<'g> {
 }
 
 pub(super) fn compile(
-    names: &Names,
+    (names, checks): (&Names, &[Check]),
     loaded: &Loaded,
-    settings: &Settings,
-    kept: &Kept,
+    (settings, kept): (&Settings, &Kept),
+    calls: Vec<(Pattern, Arc<Route>, At<String>)>,
     findings: &mut Findings,
 ) -> Option<Routes> {
     let document = &loaded.document;
@@ -70,10 +74,11 @@ pub(super) fn compile(
         .map(|(name, upstream)| (name.as_str(), Arc::new(destination(name, upstream, kept))))
         .collect();
     let has_default = document.defaults.require.is_some();
-    let ground = Ground { names, settings, kept, fallback, has_default, forward, destinations };
-    let mut compiled = Vec::with_capacity(document.routes.len());
-    let mut written = Vec::with_capacity(document.routes.len());
-    if document.routes.is_empty() {
+    let ground =
+        Ground { names, checks, settings, kept, fallback, has_default, forward, destinations };
+    let mut compiled = Vec::with_capacity(document.routes.len() + calls.len());
+    let mut written = Vec::with_capacity(document.routes.len() + calls.len());
+    if document.routes.is_empty() && document.login.is_empty() {
         let place = document.listen.public.place;
         findings.error(place, "there is no route: nothing would ever be forwarded");
     }
@@ -92,8 +97,12 @@ pub(super) fn compile(
             && let Some(route) = ground.route(entry, &pattern, findings)
         {
             compiled.push((pattern, Arc::new(route)));
-            written.push(entry);
+            written.push(entry.pattern.clone());
         }
+    }
+    for (pattern, route, text) in calls {
+        compiled.push((pattern, route));
+        written.push(text);
     }
     let identity_names =
         compiled.iter().flat_map(|(_, route)| &route.forward).chain(&ground.forward);
@@ -109,8 +118,8 @@ pub(super) fn compile(
     }
 }
 
-fn report(conflict: Conflict, written: &[&At<RouteEntry>], findings: &mut Findings) {
-    let of = |number: usize| written.get(number).map(|entry| &entry.pattern);
+fn report(conflict: Conflict, written: &[At<String>], findings: &mut Findings) {
+    let of = |number: usize| written.get(number);
     match conflict {
         Conflict::Tie { first, second } => {
             let (Some(first), Some(second)) = (of(first), of(second)) else { return };
@@ -155,7 +164,8 @@ impl Ground<'_> {
         let timeout = self.settings.upstreams.get(destination.name.as_str())?.timeout;
         Some(Route {
             id: RouteId::new(id),
-            destination,
+            target: Target::Upstream(destination),
+            voice: self.voice(access.as_ref()?),
             access: access?,
             policy: policy?,
             forward,
@@ -164,6 +174,17 @@ impl Ground<'_> {
             body_limit: numbers.body.unwrap_or(self.settings.limits.body),
             metrics: RouteMetrics::new(&self.kept.metrics, id),
         })
+    }
+
+    /// In whose words the route refuses: those of the first dialect whose tokens it takes.
+    fn voice(&self, access: &Access) -> Voice {
+        let Access::Guarded(require) = access else { return Voice::Plain };
+        let checks = require.checks();
+        let mut gates = checks.iter().filter_map(|index| match &self.checks.get(index.0)?.gate {
+            Gate::User(user) => user.dialect.clone(),
+            Gate::App(_) | Gate::Header(_) => None,
+        });
+        gates.next().map_or(Voice::Plain, Voice::Dialect)
     }
 
     fn access(&self, entry: &At<RouteEntry>, findings: &mut Findings) -> Option<Access> {

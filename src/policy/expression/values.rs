@@ -33,7 +33,6 @@ use serde_json::Value;
 
 use crate::policy::Facts;
 use crate::principal::Permissions;
-use crate::principal::Subject;
 
 /// The name under which the tree asks what the user was granted: `user.can(x)` is `x in` this.
 pub(super) const GRANTS: &str = "user.can";
@@ -54,7 +53,6 @@ pub(super) struct Bindings<'a> {
 }
 
 struct User<'a> {
-    subject: &'a Subject,
     id: CelString<'a>,
     issuer: CelString<'a>,
     claims: Claims<'a>,
@@ -73,11 +71,10 @@ impl<'a> Bindings<'a> {
             user_present: user.is_some().into(),
             app_present: app.is_some().into(),
             user: user.map(|subject| User {
-                subject,
                 id: subject.identity.as_str().into(),
                 issuer: subject.issuer.as_str().into(),
                 claims: Claims(&subject.claims),
-                grants: Grants(&subject.permissions),
+                grants: Grants(facts.principal.permissions()),
             }),
             app_id: app.map(|app| app.id.as_str().into()),
         }
@@ -98,7 +95,7 @@ impl VariableResolver for Bindings<'_> {
             "user.issuer" => CowVal::Borrowed(&user?.issuer),
             "user.claims" => CowVal::Borrowed(&user?.claims),
             GRANTS => CowVal::Borrowed(&user?.grants),
-            "user.permissions" => permissions(&user?.subject.permissions),
+            "user.permissions" => permissions(user?.grants.0),
             "app.present" => CowVal::Borrowed(&self.app_present),
             "app.id" => CowVal::Borrowed(self.app_id.as_ref()?),
             "app.scopes" => {

@@ -12,7 +12,7 @@ use serde_json::{Map, Number, Value};
 const MAX_MEMBERS: usize = 256;
 
 /// Reads exactly one object and nothing after it.
-pub(super) fn read_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+pub fn read_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let Strict(value) = Strict::deserialize(&mut deserializer)?;
     deserializer.end()?;

@@ -1,9 +1,9 @@
-//! JSON pointers (RFC 6901) into a token's claims, checked when they are made.
+//! JSON pointers (RFC 6901) into an object, such as a token's claims, checked when they are made.
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// A pointer to something within the claims; never to the claims as a whole.
+/// A pointer to something within an object; never to the object as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointer {
     first: String,
@@ -38,6 +38,26 @@ impl Pointer {
             Value::Array(list) => list.get(index(name)?),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
         })
+    }
+
+    /// The names on the way, from the outside in.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.first).chain(&self.rest).map(String::as_str)
+    }
+
+    /// Whether something else than an object or a list stands in the way.
+    pub fn is_barred(&self, object: &Map<String, Value>) -> bool {
+        let Some(mut value) = object.get(&self.first) else { return false };
+        for name in &self.rest {
+            let next = match value {
+                Value::Object(map) => map.get(name),
+                Value::Array(list) => index(name).and_then(|index| list.get(index)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return true,
+            };
+            let Some(next) = next else { return value.is_array() };
+            value = next;
+        }
+        false
     }
 }
 

@@ -1,0 +1,53 @@
+//! What users who are signed in ask about themselves, and alter.
+
+use super::accounts::{Accounts, Attempt, Door, SignInError, unavailable};
+use super::passwords::RegisterError;
+use crate::id::{SessionId, UserId};
+use crate::secret::Secret;
+use crate::store::{StoreError, UserChange, UserRecord, UserState};
+
+impl Accounts {
+    /// A user, as it is now; one that may not act is none.
+    pub async fn user(&self, id: &UserId) -> Result<UserRecord, SignInError> {
+        match self.store.show_user(id).await {
+            Ok(user) if user.state == UserState::Disabled => Err(SignInError::Disabled),
+            Ok(user) => Ok(user),
+            Err(StoreError::NotFound) => Err(SignInError::Wrong),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    /// A user who shows the password once more, whatever the second factor.
+    pub async fn prove_password(&self, attempt: &Attempt<'_>) -> Result<UserRecord, SignInError> {
+        let attempt =
+            Attempt { second_factor: super::accounts::SecondFactorRule::Ignore, ..*attempt };
+        Ok(self.prove(&attempt, Door::Session).await?.credentials.user)
+    }
+
+    /// Alters what a user is called, what is known about it, and its password; the other sessions end
+    /// with the old password.
+    pub async fn update(
+        &self,
+        id: &UserId,
+        change: &UserChange,
+        new: Option<Secret<&str>>,
+        keep: Option<&SessionId>,
+    ) -> Result<(), RegisterError> {
+        let now = self.clock.now();
+        if let Some(new) = new {
+            let login = match &change.login {
+                Some(login) => login.clone(),
+                None => self.user(id).await?.login,
+            };
+            self.settings.policy.judge(new.expose(), login.as_str())?;
+            let hash = self.hasher.hash(new, &[]).await.map_err(SignInError::from)?;
+            self.store.replace_passwords(id, &hash, keep, now).await.map_err(unavailable)?;
+        }
+        match self.store.update_user(id, change, now).await {
+            Ok(_) => Ok(()),
+            Err(StoreError::NameTaken) => Err(RegisterError::NameTaken),
+            Err(StoreError::TooLong) => Err(RegisterError::TooLong),
+            Err(error) => Err(unavailable(error).into()),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Where the commands on applications, users, sessions and keys find the store and the master key.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::table::Layout;
+use crate::account::MasterKey;
+use crate::config::{self, Findings, Length, Report, SecretRef, Secrets, Settings};
+use crate::id::UserId;
+use crate::server::StartError;
+use crate::store::{AddressError, Login, Store, StoreAddress, StoreError, UserRecord};
+
+/// Where things are kept, and how they are printed.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// The store, for example sqlite:portcullis.db, instead of the one that a configuration names
+    #[arg(long, global = true, value_name = "ADDRESS", value_parser = address)]
+    pub store: Option<StoreAddress>,
+    /// The configuration file that names the store
+    #[arg(short, long, global = true, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// How to print: table for people, json for programs
+    #[arg(short, long, global = true, value_enum, default_value_t = Layout::Table)]
+    pub output: Layout,
+}
+
+/// Where the key is that seals second factors and signing keys.
+#[derive(Debug, Args)]
+pub struct MasterArgs {
+    /// The master key, `file:PATH` or `env:NAME`
+    #[arg(long, value_name = "REFERENCE", value_parser = reference)]
+    pub master: Option<SecretRef>,
+}
+
+impl PlaceArgs {
+    /// Opens the store, creating it if there is none.
+    pub(super) async fn create(&self) -> anyhow::Result<Store> {
+        Ok(Store::open(&self.address()?).await?)
+    }
+
+    /// Opens the store, which must be there.
+    pub(super) async fn open(&self) -> anyhow::Result<Store> {
+        Ok(Store::open_existing(&self.address()?).await?)
+    }
+
+    fn address(&self) -> anyhow::Result<StoreAddress> {
+        match (&self.store, &self.config) {
+            (Some(address), _) => Ok(address.clone()),
+            (None, Some(config)) => store_of(config),
+            (None, None) => bail!("which store? Give --store sqlite:PATH, or --config FILE"),
+        }
+    }
+}
+
+impl MasterArgs {
+    /// Reads the master key.
+    pub(super) fn read(&self) -> anyhow::Result<MasterKey> {
+        let Some(reference) = &self.master else {
+            bail!("which master key? Give --master file:PATH or --master env:NAME");
+        };
+        let text = Secrets::new(".").read(reference).context("master key")?;
+        MasterKey::parse(text.expose()).context("master key")
+    }
+}
+
+fn store_of(path: &Path) -> anyhow::Result<StoreAddress> {
+    let file = path.display();
+    let refused = |report| StartError::Config(Box::new(report));
+    let loaded = config::load(path).map_err(refused)?;
+    let mut findings = Findings::new();
+    let settings = Settings::resolve(&loaded, &mut findings);
+    let Some(settings) = settings.filter(|_| !findings.has_errors()) else {
+        return Err(refused(Report::new(loaded.source, findings)).into());
+    };
+    let Some(store) = settings.store else {
+        bail!("{file} names no store; its applications stand under `apps` and are changed there");
+    };
+    StoreAddress::try_from(&store).with_context(|| format!("store of {file}"))
+}
+
+/// The user with this id, or else the one who signs in under this name.
+pub(super) async fn find_user(store: &Store, user: &str) -> anyhow::Result<UserRecord> {
+    match store.show_user(&UserId::new(user)).await {
+        Err(StoreError::NotFound) => {}
+        found => return Ok(found?),
+    }
+    let by_login = match Login::parse(user) {
+        Some(login) => store.find_user_by_login(&login).await?,
+        None => None,
+    };
+    by_login.with_context(|| format!("there is no user {user}"))
+}
+
+/// Reads a length of time up to a century, within what every calendar can print.
+pub(super) fn length(text: &str) -> Result<Duration, &'static str> {
+    Length::parse(text)
+        .map(|length| length.0)
+        .filter(|length| *length <= LONGEST)
+        .ok_or("a length of time is written 12h or 90d, up to 36500d")
+}
+
+/// Random bytes of the system.
+pub(super) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).context("no random bytes from the system")?;
+    Ok(bytes)
+}
+
+fn address(text: &str) -> Result<StoreAddress, AddressError> {
+    StoreAddress::parse(text)
+}
+
+fn reference(text: &str) -> Result<SecretRef, &'static str> {
+    SecretRef::parse(text).ok_or("a secret is named file:PATH or env:NAME")
+}
+
+const LONGEST: Duration = Duration::from_hours(24 * 36_500);

@@ -1,0 +1,152 @@
+//! In whose words a refusal is told: the gateway's own, or those of the dialect that a route speaks.
+//!
+//! Which refusal it is was decided before; a dialect has at most another status and another document
+//! for it.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header;
+
+use super::denial::{Denial, Kind, Reason};
+use super::door::Door;
+use crate::credentials::AppKeyError;
+use crate::credentials::CarryError;
+use crate::dialect::Dialect;
+use crate::dialect::Failure;
+use crate::dialect::Name;
+use crate::dialect::Refusal;
+use crate::dialect::Scope;
+use crate::jwt::TokenError;
+use crate::message::Body;
+use crate::message::RequestId;
+
+/// In whose words a route refuses.
+#[derive(Clone, Debug, Default)]
+pub enum Voice {
+    /// The gateway's own: problem documents.
+    #[default]
+    Plain,
+    /// Those that a dialect has for its protected routes.
+    Dialect(Arc<Dialect>),
+    /// Those that a dialect has for one of its calls.
+    Door(Arc<Door>),
+}
+
+impl Voice {
+    /// The answer to a request that was refused.
+    pub fn respond(&self, denial: &Denial, id: &RequestId) -> Response<Body> {
+        let scope = Scope::new().with(Name::RequestId, id.uuid());
+        let (dialect, answer) = match self {
+            Self::Plain => return denial.respond(id),
+            Self::Dialect(dialect) => {
+                (dialect, refusal(denial).and_then(|refusal| dialect.voice.answer(refusal)))
+            }
+            Self::Door(door) => {
+                let call = door.call();
+                let answers = call.map_or(&door.service.dialect.answers, |call| &call.answers);
+                (&door.service.dialect, failure(denial).map(|failure| answers.answer(failure)))
+            }
+        };
+        let Some(answer) = answer else { return denial.respond(id) };
+        let mut response = answer.respond(&scope);
+        let status = response.status();
+        let headers = response.headers_mut();
+        let is_challenge = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        // RFC 9110 §15.5.2: a 401 without a challenge is not finished.
+        if is_challenge && !headers.contains_key(header::WWW_AUTHENTICATE) {
+            let challenge = denial.challenge().map(|text| in_scheme(&text, dialect));
+            headers.extend(challenge.map(|text| (header::WWW_AUTHENTICATE, text)));
+        }
+        denial.finish(headers);
+        response
+    }
+}
+
+/// The challenge under the name of the scheme that the dialect's clients use.
+fn in_scheme(challenge: &HeaderValue, dialect: &Dialect) -> HeaderValue {
+    let scheme = dialect.token.schemes.first().filter(|scheme| *scheme != "none");
+    let text = challenge.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
+    let named = scheme
+        .zip(text)
+        .and_then(|(scheme, rest)| HeaderValue::try_from(format!("{scheme} {rest}")).ok());
+    named.unwrap_or_else(|| challenge.clone())
+}
+
+/// What a dialect may have words for; the rest is told as the gateway tells it.
+fn refusal(denial: &Denial) -> Option<Refusal> {
+    Some(match denial {
+        Denial::Missing(Kind::App) => Refusal::MissingApplicationKey,
+        Denial::Missing(Kind::User) => Refusal::MissingToken,
+        Denial::Missing(Kind::Header) => Refusal::MissingHeader,
+        Denial::HeaderDiffers => Refusal::WrongHeader,
+        Denial::UnknownScheme => Refusal::OtherScheme,
+        Denial::Carried(Kind::App, CarryError::Malformed) => Refusal::InvalidApplicationKey,
+        Denial::Carried(Kind::User, CarryError::Malformed) => Refusal::MalformedToken,
+        Denial::ClientAddress => Refusal::BadClient,
+        Denial::Token(error) => of_token(*error),
+        Denial::UnwritableClaim => Refusal::InvalidToken,
+        Denial::Forbidden(_) => Refusal::InsufficientPermission,
+        Denial::AppKey(AppKeyError::Unavailable) => Refusal::Unavailable,
+        Denial::AppKey(_) => Refusal::InvalidApplicationKey,
+        Denial::NoRoute => Refusal::NotFound,
+        Denial::NoMethod(_) => Refusal::MethodNotAllowed,
+        Denial::BodyTooLarge => Refusal::TooLarge,
+        Denial::Malformed(_) if denial.reason() == Reason::MalformedRequest => Refusal::Malformed,
+        Denial::Malformed(_)
+        | Denial::Carried(_, CarryError::Repeated)
+        | Denial::Carried(Kind::Header, CarryError::Malformed)
+        | Denial::BodyTimeout
+        | Denial::BodyBroken
+        | Denial::BadGateway
+        | Denial::GatewayTimeout => return None,
+    })
+}
+
+const fn of_token(error: TokenError) -> Refusal {
+    match error {
+        TokenError::Malformed(_) | TokenError::TooLong => Refusal::MalformedToken,
+        TokenError::BadSignature => Refusal::BadSignature,
+        TokenError::UnsupportedAlgorithm => Refusal::RefusedAlgorithm,
+        TokenError::NotYetValid => Refusal::TokenNotYetValid,
+        TokenError::Expired => Refusal::ExpiredToken,
+        TokenError::Revoked => Refusal::RevokedToken,
+        TokenError::WrongType => Refusal::WrongTokenType,
+        TokenError::UnknownIssuer
+        | TokenError::UnknownKey
+        | TokenError::WrongAudience
+        | TokenError::Claims(_) => Refusal::InvalidToken,
+        TokenError::KeysUnavailable => Refusal::Unavailable,
+    }
+}
+
+/// What a call failed of, when it was refused before it was read.
+fn failure(denial: &Denial) -> Option<Failure> {
+    Some(match denial {
+        Denial::Missing(Kind::App | Kind::Header) => Failure::MissingApplicationKey,
+        Denial::Missing(Kind::User) | Denial::UnknownScheme => Failure::MissingToken,
+        Denial::HeaderDiffers | Denial::Carried(Kind::App | Kind::Header, _) => {
+            Failure::InvalidApplicationKey
+        }
+        Denial::AppKey(AppKeyError::Unavailable) => Failure::Unavailable,
+        Denial::AppKey(_) => Failure::InvalidApplicationKey,
+        Denial::ClientAddress => Failure::BadClient,
+        Denial::Carried(Kind::User, _) | Denial::UnwritableClaim => Failure::InvalidToken,
+        Denial::Token(TokenError::Expired) => Failure::ExpiredToken,
+        Denial::Token(TokenError::KeysUnavailable) => Failure::Unavailable,
+        Denial::Token(_) => Failure::InvalidToken,
+        Denial::Forbidden(_) => Failure::Forbidden,
+        Denial::NoMethod(_) => Failure::MethodNotAllowed,
+        Denial::BodyTooLarge => Failure::TooLarge,
+        Denial::Malformed(_) if denial.reason() == Reason::MalformedRequest => Failure::Malformed,
+        Denial::Malformed(_)
+        | Denial::NoRoute
+        | Denial::BodyTimeout
+        | Denial::BodyBroken
+        | Denial::BadGateway
+        | Denial::GatewayTimeout => return None,
+    })
+}

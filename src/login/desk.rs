@@ -1,0 +1,229 @@
+//! The worker's half: a request is read whole and judged for its form before anything else sees it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::HeaderMap;
+use http::Response;
+use http::header;
+use http::request::Parts;
+use http_body_util::BodyExt;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::time;
+
+use crate::dialect::Call;
+use crate::dialect::Caller;
+use crate::dialect::ClientHeaders;
+use crate::dialect::Failure;
+use crate::dialect::Fields;
+use crate::dialect::Name;
+use crate::dialect::ReadError;
+use crate::dialect::Scope;
+use crate::gateway::Denial;
+use crate::gateway::Door;
+use crate::gateway::Entry;
+use crate::gateway::Voice;
+use crate::id::AppId;
+use crate::message::Body;
+use crate::message::RequestId;
+use crate::principal::Own;
+use crate::secret::Secret;
+use crate::upstream::BodyFault;
+use crate::upstream::RequestBody;
+
+/// Where a worker hands calls over; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    calls: mpsc::Sender<Asked>,
+}
+
+/// A call that was read, on its way to the clerk.
+#[derive(Debug)]
+pub struct Asked {
+    pub(super) door: Arc<Door>,
+    pub(super) fields: Fields,
+    /// By whom, as far as an application key told.
+    pub(super) app: Option<AppId>,
+    /// The token that the caller brought.
+    pub(super) own: Option<Own>,
+    pub(super) address: IpAddr,
+    pub(super) agent: String,
+    /// The last segment of the path, for calls that name something there.
+    pub(super) last_segment: String,
+    pub(super) id: RequestId,
+    pub(super) reply: oneshot::Sender<Response<Body>>,
+}
+
+/// Who an application says is at the other end.
+struct Client {
+    address: IpAddr,
+    agent: String,
+}
+
+impl Desk {
+    /// A desk, and where its calls come out.
+    pub fn new() -> (Self, mpsc::Receiver<Asked>) {
+        let (calls, asked) = mpsc::channel(MOST_CALLS);
+        (Self { calls }, asked)
+    }
+
+    /// Answers one call. Whatever happens, an answer comes back.
+    pub async fn answer(
+        self,
+        entry: Entry,
+        parts: Parts,
+        body: RequestBody,
+        id: RequestId,
+    ) -> Response<Body> {
+        let door = Arc::clone(entry.door());
+        match self.ask(entry, parts, body, id).await {
+            Ok(response) => response,
+            Err(Refused::Call(error)) => refuse(&door, &error, &id),
+            Err(Refused::Body(fault)) => {
+                let denial = match fault {
+                    BodyFault::TooLarge => Denial::BodyTooLarge,
+                    BodyFault::TooSlow => Denial::BodyTimeout,
+                    BodyFault::Broken => Denial::BodyBroken,
+                };
+                Voice::Door(door).respond(&denial, &id)
+            }
+        }
+    }
+
+    async fn ask(
+        self,
+        entry: Entry,
+        parts: Parts,
+        body: RequestBody,
+        id: RequestId,
+    ) -> Result<Response<Body>, Refused> {
+        let door = Arc::clone(entry.door());
+        let call = door.call().ok_or(Failure::Unavailable)?;
+        let app = entry.principal().app.as_ref().map(|app| app.id.clone());
+        let client = client(&door, &parts.headers, app.is_some(), entry.peer())?;
+        let body = body.collect().await.map_err(Refused::Body)?.to_bytes();
+        let fields = read(call, &parts.headers, &body)?;
+        let own = entry.principal().user.as_ref().and_then(|user| user.own.clone());
+        let last_segment = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+        let (reply, answer) = oneshot::channel();
+        let asked = Asked {
+            door: Arc::clone(&door),
+            fields,
+            app,
+            own,
+            address: client.address,
+            agent: client.agent,
+            last_segment,
+            id,
+            reply,
+        };
+        // At once: a queue that is full answers sooner than one that is waited for.
+        self.calls.try_send(asked).map_err(|_| Failure::Busy)?;
+        match time::timeout(PATIENCE, answer).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) | Err(_) => Err(Failure::Unavailable.into()),
+        }
+    }
+}
+
+/// Why a call goes no further than the desk.
+enum Refused {
+    Call(ReadError),
+    Body(BodyFault),
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Call(failure.into())
+    }
+}
+
+impl From<ReadError> for Refused {
+    fn from(error: ReadError) -> Self {
+        Self::Call(error)
+    }
+}
+
+fn refuse(door: &Door, error: &ReadError, id: &RequestId) -> Response<Body> {
+    let answers = door.call().map_or(&door.service.dialect.answers, |call| &call.answers);
+    let mut scope = Scope::new().with(Name::RequestId, id.uuid());
+    if let Some(field) = &error.field {
+        scope = scope.with(Name::Field, field.as_str());
+    }
+    if error.failure == Failure::Busy {
+        scope = scope.with(Name::RetryAfter, BUSY_FOR.as_secs());
+    }
+    answers.answer(error.failure).respond(&scope)
+}
+
+/// The values of the body, and name and password where they come as HTTP Basic: the form of all of it
+/// is judged before any of it is believed.
+fn read(call: &Call, headers: &HeaderMap, body: &Bytes) -> Result<Fields, ReadError> {
+    let content_type = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let mut fields = call.read(content_type, body)?;
+    if call.caller == Caller::Basic {
+        let (login, password) = basic(headers).ok_or(Failure::MissingCredentials)?;
+        fields.login = Some(login);
+        fields.password = Some(password);
+    }
+    Ok(fields)
+}
+
+/// RFC 7617: the first colon ends the name.
+fn basic(headers: &HeaderMap) -> Option<(String, Secret<String>)> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, second) = (values.next()?.to_str().ok()?, values.next());
+    let (scheme, rest) = value.split_once(' ')?;
+    if second.is_some() || !scheme.eq_ignore_ascii_case("Basic") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(rest.trim_matches(' ')).ok()?).ok()?;
+    let (login, password) = text.split_once(':')?;
+    Some((login.to_owned(), Secret::new(password.to_owned())))
+}
+
+/// The client: told by an application where its dialect has headers for that, else as it connected.
+fn client(
+    door: &Door,
+    headers: &HeaderMap,
+    has_app: bool,
+    peer: IpAddr,
+) -> Result<Client, Failure> {
+    let agent = |name| single(headers, name).map(|text| text.chars().take(MOST_AGENT).collect());
+    let itself = || Client { address: peer, agent: agent(&header::USER_AGENT).unwrap_or_default() };
+    // Somebody without a key could tell any address, and so be limited as somebody else.
+    let Some(told) = door.service.dialect.client.as_ref().filter(|_| has_app) else {
+        return Ok(itself());
+    };
+    let ClientHeaders { address, agent: program, is_required } = told;
+    let has = headers.contains_key(address);
+    if !has && !is_required {
+        return Ok(itself());
+    }
+    let address = single(headers, address).and_then(|text| text.trim().parse::<IpAddr>().ok());
+    let agent = agent(program).filter(|agent: &String| !agent.is_empty() || !is_required);
+    match (address, agent) {
+        (Some(address), Some(agent)) => Ok(Client { address: address.to_canonical(), agent }),
+        _ => Err(Failure::BadClient),
+    }
+}
+
+fn single<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+/// Calls on their way to the clerk; beyond them an answer comes at once.
+const MOST_CALLS: usize = 256;
+/// How long a call may take, waiting for its hash included.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// When it is worth trying again.
+const BUSY_FOR: Duration = Duration::from_secs(1);
+/// Characters kept of what a program calls itself.
+const MOST_AGENT: usize = 256;

@@ -1,0 +1,32 @@
+//! What is told about a call besides its answer: one line for the audit, one count.
+
+use super::desk::Asked;
+use crate::dialect::Failure;
+use crate::id::Digest;
+use crate::telemetry::Metrics;
+
+/// Every outcome, with who and whence, never with a name or a secret.
+pub(super) fn tell(asked: &Asked, failure: Option<Failure>, metrics: &Metrics) {
+    let service = asked.door.service.name.as_str();
+    let call = asked.door.kind.name();
+    let outcome = failure.map_or("success", Failure::name);
+    metrics.logins.with_label_values(&[service, call, outcome]).inc();
+    let login = asked
+        .fields
+        .login
+        .as_ref()
+        .map(|login| Digest::of(login.to_ascii_lowercase().as_bytes()).short());
+    tracing::info!(
+        target: "portcullis::audit",
+        service,
+        call,
+        outcome,
+        login,
+        user = asked.own.as_ref().map(|own| own.user.as_str()),
+        session = asked.own.as_ref().map(|own| own.session.as_str()),
+        app = asked.app.as_ref().map(crate::id::AppId::as_str),
+        address = %asked.address,
+        request_id = %asked.id,
+        "login call"
+    );
+}

@@ -1,0 +1,150 @@
+//! What a gateway needs to have users of its own: put together at the start, kept over reloads.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::StartError;
+use crate::account::{
+    AccountSettings, Accounts, Guards, HashSettings, Hasher, Keeper, Keyring, Known, MasterKey,
+    PasswordCost, PasswordPolicy, Throttle, ThrottleSettings,
+};
+use crate::clock::Clock;
+use crate::config::{At, Findings, PasswordSettings, SecretRef, Secrets, Settings};
+use crate::credentials::{KnownUsers, UserAsk};
+use crate::gateway::Kept;
+use crate::login::{Asked, Clerk};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+/// The parts that need neither a store nor a gateway.
+pub(super) struct Users {
+    guards: Guards,
+    settings: AccountSettings,
+    /// What workers know about users.
+    pub(super) known: Arc<KnownUsers>,
+    asks: mpsc::Receiver<UserAsk>,
+}
+
+/// Everything at work.
+pub(super) struct Desks {
+    /// Keeps workers true to the store.
+    pub(super) keeper: Keeper,
+    /// The families of keys that the gateway in force names; a reload may add some.
+    pub(super) known: Known,
+    /// Answers calls.
+    pub(super) clerk: Clerk,
+}
+
+impl Users {
+    /// Nothing, when the configuration has no key that could seal what is kept.
+    pub(super) fn prepare(
+        settings: &Settings,
+        secrets: &mut Secrets,
+        metrics: &Metrics,
+        findings: &mut Findings,
+    ) -> Result<Option<Self>, StartError> {
+        let Some(reference) = &settings.master else { return Ok(None) };
+        let Some(key) = master_key(reference, secrets, findings) else { return Ok(None) };
+        let passwords = &settings.passwords;
+        let Some(cost) = cost(passwords, reference, findings) else { return Ok(None) };
+        let hashing = HashSettings {
+            cost,
+            concurrent: passwords.concurrent.unwrap_or_else(super::listen::cores),
+            queue: passwords.queue,
+            patience: PATIENCE,
+        };
+        let hasher = Hasher::new(hashing, metrics).map_err(|_| StartError::Random)?;
+        let throttle = Throttle::new(ThrottleSettings::default());
+        let most_sessions = settings.logins.iter().map(|login| login.sessions).max();
+        let account = AccountSettings {
+            policy: PasswordPolicy { min_length: passwords.min_length },
+            most_passwords: MOST_PASSWORDS,
+            most_sessions: most_sessions.and_then(|most| most.try_into().ok()).unwrap_or(100),
+            issuer: "Portcullis".to_owned(),
+        };
+        let (known, asks) = KnownUsers::new();
+        Ok(Some(Self {
+            guards: Guards { key: Arc::new(key), hasher, throttle },
+            settings: account,
+            known,
+            asks,
+        }))
+    }
+
+    /// Goes to work on a store, for what a gateway was built with.
+    pub(super) fn open(
+        self,
+        store: &Store,
+        kept: &Kept,
+        clock: &Clock,
+        metrics: &Metrics,
+    ) -> Desks {
+        let Self { guards, settings, known: users, asks } = self;
+        let families = Arc::new(Mutex::new(kept.all_own_keys()));
+        let known = Known { ended: Arc::clone(kept.ended()), users, families };
+        let keyring = Arc::new(Keyring::new(store.clone(), Arc::clone(&guards.key)));
+        let throttle = Arc::clone(&guards.throttle);
+        let sources = (store.clone(), clock.clone());
+        let keeper = Keeper::new(sources, known.clone(), keyring, throttle, asks);
+        let accounts = Accounts::new(store.clone(), clock.clone(), guards, settings);
+        let clerk = Clerk::new(Arc::new(accounts), clock.clone(), metrics.clone());
+        Desks { keeper, known, clerk }
+    }
+}
+
+/// Answers calls side by side, so many at once, until it is dropped.
+pub(super) async fn answer_calls(clerk: Clerk, mut calls: mpsc::Receiver<Asked>) {
+    let mut answering = JoinSet::new();
+    loop {
+        if answering.len() >= MOST_AT_ONCE {
+            answering.join_next().await;
+        }
+        // Both may be dropped at their await: a call stays in the queue, a joined task is gone for good.
+        tokio::select! {
+            call = calls.recv() => match call {
+                Some(call) => {
+                    let clerk = clerk.clone();
+                    answering.spawn(async move { clerk.answer(call).await });
+                }
+                None => return,
+            },
+            Some(_) = answering.join_next() => {}
+        }
+    }
+}
+
+fn master_key(
+    reference: &At<SecretRef>,
+    secrets: &mut Secrets,
+    findings: &mut Findings,
+) -> Option<MasterKey> {
+    let bytes = secrets
+        .read(reference)
+        .map_err(|error| findings.error(reference.place, error.to_string()))
+        .ok()?;
+    MasterKey::parse(bytes.expose())
+        .map_err(|error| findings.error(reference.place, error.to_string()))
+        .ok()
+}
+
+fn cost(
+    passwords: &PasswordSettings,
+    reference: &At<SecretRef>,
+    findings: &mut Findings,
+) -> Option<PasswordCost> {
+    let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let memory_kib = u32::try_from(passwords.memory / 1024).unwrap_or(u32::MAX);
+    PasswordCost::new(memory_kib, small(passwords.passes), small(passwords.lanes))
+        .map_err(|error| findings.error(reference.place, format!("`passwords`: {error}")))
+        .ok()
+}
+
+/// How long a sign-in waits for its turn to be hashed.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Calls answered side by side.
+const MOST_AT_ONCE: usize = 256;
+/// Passwords that a user may have at once.
+const MOST_PASSWORDS: usize = 5;
