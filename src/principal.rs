@@ -71,6 +71,12 @@ pub struct Own {
 pub struct Facts {
     /// The user.
     pub id: UserId,
+    /// The number of the user.
+    pub number: i64,
+    /// The name under which the user signs in.
+    pub login: String,
+    /// Counts changes of state, passwords and second factor.
+    pub revision: i64,
     /// What else is known.
     pub attributes: Map<String, Value>,
     /// What the user may do.

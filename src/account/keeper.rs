@@ -198,6 +198,9 @@ fn facts(record: &UserRecord) -> Option<Arc<Facts>> {
     (record.state != UserState::Disabled).then(|| {
         Arc::new(Facts {
             id: record.id.clone(),
+            number: record.number,
+            login: record.login.as_str().to_owned(),
+            revision: record.revision,
             attributes: record.attributes.clone(),
             permissions: Permissions::of_claim(&record.permissions),
         })

@@ -21,6 +21,7 @@ mod signing_key;
 mod throttle;
 mod totp;
 mod users;
+mod vouch;
 
 pub use accounts::{
     AccountSettings, Accounts, Answer, Attempt, Challenge, Guards, SecondFactorRule, SignInError,

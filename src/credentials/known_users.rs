@@ -110,8 +110,14 @@ mod tests {
     use crate::principal::Permissions;
 
     fn facts(id: &UserId) -> Arc<Facts> {
-        let permissions = Permissions::None;
-        Arc::new(Facts { id: id.clone(), attributes: Map::new(), permissions })
+        Arc::new(Facts {
+            id: id.clone(),
+            number: 1,
+            login: "anna".to_owned(),
+            revision: 0,
+            attributes: Map::new(),
+            permissions: Permissions::None,
+        })
     }
 
     #[tokio::test]

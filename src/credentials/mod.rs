@@ -15,6 +15,7 @@ mod locations;
 mod query;
 mod stored_keys;
 mod text;
+mod vouching;
 
 pub use app_key::{AppKey, Shape, shape};
 pub use app_keys::{AppKeyError, AppKeys, ConfiguredApp, SharedKey};
@@ -26,6 +27,7 @@ pub use location::{Location, LocationError};
 pub use locations::{Carrier, Found, Locations};
 pub use stored_keys::{KeySettings, StoredKeys};
 pub use text::CarryError;
+pub use vouching::{Proven, SecondFactorAsk, Vouch, VouchError, Vouching};
 
 pub(crate) use app_key::base32;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use super::Asking;
+use super::basic::BasicGate;
 use super::denial::{Denial, Kind};
 use super::strip::Stripping;
 use super::trail::{Step, Trail};
@@ -46,6 +47,7 @@ pub(super) struct Check {
 pub(super) enum Gate {
     App(AppGate),
     User(UserGate),
+    Basic(BasicGate),
     Header(HeaderGate),
 }
 
@@ -88,6 +90,13 @@ pub(super) struct Established {
     pub(super) unjudged: Stripping,
     /// What the store knows about the user of a token of our own.
     pub(super) facts: Option<Arc<Facts>>,
+}
+
+impl Established {
+    /// The address that a verified application told of its client.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.client.as_ref().map(|client| client.address)
+    }
 }
 
 /// The address of its own client that a verified application told, and the header it told it in.
@@ -163,6 +172,8 @@ impl Checks {
                     let judged = self.judged_places(require, known);
                     unjudged.tokens.push(user.locations.without(judged));
                 }
+                // A password is taken out of every request.
+                Gate::Basic(_) => {}
                 Gate::Header(header) => {
                     unjudged.tokens.push(Locations::new(Location::header(header.name.as_str())));
                 }
@@ -182,6 +193,7 @@ impl Checks {
         asked.into_iter().filter_map(|index| match &self.0.get(index.0)?.gate {
             Gate::App(_) | Gate::Header(_) => None,
             Gate::User(user) => Some(&user.locations),
+            Gate::Basic(basic) => Some(&basic.locations),
         })
     }
 
@@ -203,6 +215,7 @@ impl Checks {
                 && match &sibling.gate {
                     Gate::App(app) => app.location.claim_authorization(inquiry.headers),
                     Gate::User(user) => user.locations.claim_authorization(inquiry.headers),
+                    Gate::Basic(basic) => basic.locations.claim_authorization(inquiry.headers),
                     Gate::Header(_) => false,
                 }
         })
@@ -214,6 +227,7 @@ impl Check {
         match self.gate {
             Gate::App(_) => Kind::App,
             Gate::User(_) => Kind::User,
+            Gate::Basic(_) => Kind::Basic,
             Gate::Header(_) => Kind::Header,
         }
     }
@@ -226,16 +240,16 @@ impl Check {
         require: &Require,
         established: &mut Established,
     ) -> Result<bool, Denial> {
-        let user = match &self.gate {
+        let locations = match &self.gate {
             Gate::App(app) => return app.run(presented, established).await,
             Gate::Header(header) => return header.run(presented.inquiry, established),
-            Gate::User(user) => user,
+            Gate::User(user) => &user.locations,
+            Gate::Basic(basic) => &basic.locations,
         };
         let inquiry = presented.inquiry;
-        let found = user
-            .locations
+        let found = locations
             .find(inquiry.headers, inquiry.query)
-            .map_err(|error| Denial::Carried(Kind::User, error))?;
+            .map_err(|error| Denial::Carried(self.kind(), error))?;
         match found {
             Found::Absent => Ok(false),
             // One that nobody of this route could judge cannot count as "not sent".
@@ -243,9 +257,13 @@ impl Check {
                 Ok(false)
             }
             Found::OtherScheme => Err(Denial::UnknownScheme),
-            Found::Credential { value, carrier } => {
-                user.run(value.expose(), carrier, presented.asking, established).await
-            }
+            Found::Credential { value, carrier } => match &self.gate {
+                Gate::User(user) => {
+                    user.run(value.expose(), carrier, presented.asking, established).await
+                }
+                Gate::Basic(basic) => basic.run(value.expose(), presented, established).await,
+                Gate::App(_) | Gate::Header(_) => Ok(false),
+            },
         }
     }
 
@@ -275,7 +293,7 @@ impl Kind {
                 let id = principal.app.as_ref().map(|app| app.id.to_string());
                 format!("application {}", id.unwrap_or_default())
             }
-            Self::User => {
+            Self::User | Self::Basic => {
                 let identity = principal.user.as_ref().map(|user| user.identity.clone());
                 format!("user {}", identity.unwrap_or_default())
             }

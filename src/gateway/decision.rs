@@ -13,6 +13,7 @@ use http::uri::PathAndQuery;
 use super::denial::Denial;
 use super::door::Door;
 use super::identity::IdentityNames;
+use super::pending::Pending;
 use super::route::Destination;
 use super::route::Route;
 use super::strip::Stripping;
@@ -24,6 +25,8 @@ use crate::principal::Principal;
 pub enum Decision {
     /// The request may be forwarded, as the pass says.
     Allow(Pass),
+    /// The request may be forwarded once its user has shown a second factor, if there is one.
+    Confirm(Pending),
     /// The request is a call of a login service of ours, and may be made.
     Enter(Entry),
     /// It may not.

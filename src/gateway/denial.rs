@@ -5,6 +5,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::fmt;
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::HeaderValue;
@@ -14,6 +15,7 @@ use http::header;
 
 use crate::credentials::AppKeyError;
 use crate::credentials::CarryError;
+use crate::credentials::VouchError;
 use crate::inquiry::InquiryError;
 use crate::jwt::TokenError;
 use crate::message;
@@ -38,6 +40,8 @@ pub enum Denial {
     ClientAddress,
     /// A token was sent and is not good.
     Token(TokenError),
+    /// Nobody vouches for a password or second factor.
+    Vouch(VouchError),
     /// `Authorization` uses a scheme that no check of the route knows.
     UnknownScheme,
     /// The caller is known and may not.
@@ -52,6 +56,8 @@ pub enum Denial {
     BodyTooLarge,
     /// The next piece of the request body did not come in time.
     BodyTimeout,
+    /// The request body has to be read and cannot be.
+    BodyUnreadable,
     /// The request body broke off or its framing is wrong.
     BodyBroken,
     /// The upstream cannot be reached or its answer is no HTTP.
@@ -67,6 +73,8 @@ pub enum Kind {
     App,
     /// The user's token.
     User,
+    /// The user's name and password.
+    Basic,
     /// A header that must equal something of the user's.
     Header,
 }
@@ -84,12 +92,16 @@ pub enum Reason {
     InvalidApplicationKey,
     InvalidToken,
     ExpiredToken,
+    InvalidCredentials,
+    SecondFactorNeeded,
+    InvalidSecondFactor,
     InsufficientPermission,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
     BodyTooLarge,
     TargetTooLong,
+    TooManyAttempts,
     HeaderTooLarge,
     BadGateway,
     Unavailable,
@@ -120,12 +132,15 @@ impl Denial {
                 | InquiryError::ContentLength
                 | InquiryError::TransferEncoding => Reason::MalformedRequest,
             },
-            Self::ClientAddress | Self::BodyBroken => Reason::MalformedRequest,
+            Self::ClientAddress | Self::BodyBroken | Self::BodyUnreadable => {
+                Reason::MalformedRequest
+            }
             Self::Missing(_) => Reason::MissingCredentials,
             Self::Carried(kind, error) => match (error, kind) {
                 (CarryError::Repeated, _) => Reason::AmbiguousCredentials,
                 (CarryError::Malformed, Kind::App | Kind::Header) => Reason::InvalidApplicationKey,
                 (CarryError::Malformed, Kind::User) => Reason::InvalidToken,
+                (CarryError::Malformed, Kind::Basic) => Reason::InvalidCredentials,
             },
             Self::AppKey(error) => match error {
                 AppKeyError::Malformed
@@ -149,6 +164,13 @@ impl Denial {
                 | TokenError::Claims(_)
                 | TokenError::TooLong => Reason::InvalidToken,
             },
+            Self::Vouch(error) => match error {
+                VouchError::Wrong => Reason::InvalidCredentials,
+                VouchError::TooMany { .. } => Reason::TooManyAttempts,
+                VouchError::SecondFactorNeeded { .. } => Reason::SecondFactorNeeded,
+                VouchError::SecondFactorWrong => Reason::InvalidSecondFactor,
+                VouchError::Unavailable => Reason::Unavailable,
+            },
             Self::HeaderDiffers => Reason::InvalidApplicationKey,
             Self::UnknownScheme | Self::UnwritableClaim => Reason::InvalidToken,
             Self::Forbidden(_) => Reason::InsufficientPermission,
@@ -170,6 +192,12 @@ impl Denial {
     pub fn challenge(&self) -> Option<HeaderValue> {
         let text = match (self.reason(), self.kind()) {
             (Reason::MissingCredentials, Kind::User) => r#"Bearer realm="portcullis""#,
+            (Reason::MissingCredentials, Kind::Basic) | (Reason::InvalidCredentials, _) => {
+                r#"Basic realm="portcullis", charset="UTF-8""#
+            }
+            (Reason::SecondFactorNeeded | Reason::InvalidSecondFactor, _) => {
+                r#"Bearer realm="portcullis", error="insufficient_user_authentication""#
+            }
             (Reason::MissingCredentials | Reason::InvalidApplicationKey, _) => {
                 r#"AppKey realm="portcullis""#
             }
@@ -190,6 +218,7 @@ impl Denial {
                 | Reason::RequestTimeout
                 | Reason::BodyTooLarge
                 | Reason::TargetTooLong
+                | Reason::TooManyAttempts
                 | Reason::HeaderTooLarge
                 | Reason::BadGateway
                 | Reason::Unavailable
@@ -217,6 +246,9 @@ impl Denial {
         if let Self::NoMethod(allowed) = self {
             headers.insert(header::ALLOW, allowed.clone());
         }
+        if let Self::Vouch(VouchError::TooMany { retry_after }) = self {
+            headers.insert(header::RETRY_AFTER, seconds(*retry_after).into());
+        }
         self.close_if_unsafe(headers);
     }
 
@@ -231,6 +263,7 @@ impl Denial {
         match self {
             Self::Missing(kind) | Self::Carried(kind, _) => *kind,
             Self::AppKey(_) | Self::HeaderDiffers | Self::ClientAddress => Kind::App,
+            Self::Vouch(_) => Kind::Basic,
             Self::Malformed(_)
             | Self::Token(_)
             | Self::UnknownScheme
@@ -241,10 +274,16 @@ impl Denial {
             | Self::BodyTooLarge
             | Self::BodyTimeout
             | Self::BodyBroken
+            | Self::BodyUnreadable
             | Self::BadGateway
             | Self::GatewayTimeout => Kind::User,
         }
     }
+}
+
+/// Rounded up: a second too early is a try for nothing.
+pub(super) const fn seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(if wait.subsec_nanos() > 0 { 1 } else { 0 })
 }
 
 /// Why exactly, in words for the operator; never for the client.
@@ -254,14 +293,17 @@ impl fmt::Display for Denial {
             Self::Malformed(error) => error.fmt(f),
             Self::Missing(Kind::App) => f.write_str("no application key was sent"),
             Self::Missing(Kind::User) => f.write_str("no token was sent"),
+            Self::Missing(Kind::Basic) => f.write_str("no user name and password were sent"),
             Self::Missing(Kind::Header) => f.write_str("a header of the user's own was not sent"),
             Self::Carried(Kind::App, error) => write!(f, "application key: {error}"),
             Self::Carried(Kind::User, error) => write!(f, "token: {error}"),
+            Self::Carried(Kind::Basic, error) => write!(f, "user name and password: {error}"),
             Self::Carried(Kind::Header, error) => write!(f, "a header of the user's own: {error}"),
             Self::HeaderDiffers => f.write_str("a header is not what the user's own must be"),
             Self::AppKey(error) => error.fmt(f),
             Self::ClientAddress => f.write_str("the client address that was told is none"),
             Self::Token(error) => error.fmt(f),
+            Self::Vouch(error) => error.fmt(f),
             Self::UnknownScheme => f.write_str("no check takes a token from where it stands"),
             Self::Forbidden(error) => error.fmt(f),
             Self::UnwritableClaim => f.write_str("a claim cannot be written into a header"),
@@ -270,6 +312,7 @@ impl fmt::Display for Denial {
             Self::BodyTooLarge => f.write_str("the body is too large"),
             Self::BodyTimeout => f.write_str("the body did not come in time"),
             Self::BodyBroken => f.write_str("the body broke off"),
+            Self::BodyUnreadable => f.write_str("the body is not an object with one reading"),
             Self::BadGateway => f.write_str("the upstream cannot be reached"),
             Self::GatewayTimeout => f.write_str("the upstream did not answer in time"),
         }
@@ -278,19 +321,23 @@ impl fmt::Display for Denial {
 
 impl Reason {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::MalformedRequest,
         Self::AmbiguousCredentials,
         Self::MissingCredentials,
         Self::InvalidApplicationKey,
         Self::InvalidToken,
         Self::ExpiredToken,
+        Self::InvalidCredentials,
+        Self::SecondFactorNeeded,
+        Self::InvalidSecondFactor,
         Self::InsufficientPermission,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::BodyTooLarge,
         Self::TargetTooLong,
+        Self::TooManyAttempts,
         Self::HeaderTooLarge,
         Self::BadGateway,
         Self::Unavailable,
@@ -304,7 +351,11 @@ impl Reason {
             Self::MissingCredentials
             | Self::InvalidApplicationKey
             | Self::InvalidToken
-            | Self::ExpiredToken => StatusCode::UNAUTHORIZED,
+            | Self::ExpiredToken
+            | Self::InvalidCredentials
+            | Self::SecondFactorNeeded
+            | Self::InvalidSecondFactor => StatusCode::UNAUTHORIZED,
+            Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
             Self::InsufficientPermission => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -327,6 +378,10 @@ impl Reason {
             Self::InvalidApplicationKey => "invalid_application_key",
             Self::InvalidToken => "invalid_token",
             Self::ExpiredToken => "expired_token",
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::SecondFactorNeeded => "second_factor_needed",
+            Self::InvalidSecondFactor => "invalid_second_factor",
+            Self::TooManyAttempts => "too_many_attempts",
             Self::InsufficientPermission => "insufficient_permission",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -349,6 +404,10 @@ impl Reason {
             Self::InvalidApplicationKey => "The application key is not valid",
             Self::InvalidToken => "The token is not valid",
             Self::ExpiredToken => "The token expired",
+            Self::InvalidCredentials => "The user name or password is wrong",
+            Self::SecondFactorNeeded => "A second factor is needed",
+            Self::InvalidSecondFactor => "The second factor is wrong or stale",
+            Self::TooManyAttempts => "There were too many attempts",
             Self::InsufficientPermission => "The caller may not do this",
             Self::NotFound => "There is nothing here",
             Self::MethodNotAllowed => "The method is not allowed here",
@@ -377,6 +436,18 @@ impl Reason {
                 "The token is malformed, forged, not yet valid, or meant for somebody else."
             }
             Self::ExpiredToken => "The token was good and its time is over: log in again.",
+            Self::InvalidCredentials => {
+                "HTTP Basic: the name or the password is wrong, or the user may not come in."
+            }
+            Self::SecondFactorNeeded => {
+                "The route asks for a one-time code; only a dialect can say how it is sent."
+            }
+            Self::InvalidSecondFactor => {
+                "The one-time code is wrong, used, or answers another call."
+            }
+            Self::TooManyAttempts => {
+                "Too many wrong passwords or codes; `Retry-After` tells when it is worth trying again."
+            }
             Self::InsufficientPermission => {
                 "Key and token are good; the route asks for a permission the caller lacks."
             }

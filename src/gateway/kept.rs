@@ -11,6 +11,7 @@ use super::route::Address;
 use crate::clock::Clock;
 use crate::credentials::KnownUsers;
 use crate::credentials::StoredKeys;
+use crate::credentials::Vouching;
 use crate::fetch::Fetcher;
 use crate::jwt::Algorithm;
 use crate::jwt::Ended;
@@ -33,6 +34,8 @@ pub struct Kept {
     pub(super) ended: Arc<Ended>,
     /// What is known about the users of our own.
     pub(super) users: Option<Arc<KnownUsers>>,
+    /// Who vouches for them.
+    pub(super) vouching: Option<Arc<Vouching>>,
     /// Whether the key sets on disk are ours to write.
     pub(super) writes_key_sets: bool,
     tables: Mutex<Tables>,
@@ -59,6 +62,7 @@ impl Kept {
             seed,
             ended,
             users: None,
+            vouching: None,
             writes_key_sets: true,
             tables: Mutex::default(),
         }
@@ -72,8 +76,8 @@ impl Kept {
 
     /// The same with somebody who knows the users of our own.
     #[must_use]
-    pub fn with_users(self, users: Arc<KnownUsers>) -> Self {
-        Self { users: Some(users), ..self }
+    pub fn with_users(self, users: Arc<KnownUsers>, vouching: Arc<Vouching>) -> Self {
+        Self { users: Some(users), vouching: Some(vouching), ..self }
     }
 
     /// Which of our own tokens were revoked.

@@ -3,6 +3,7 @@
 //! Faces ask [`Gateway::decide`] and turn the answer into their wire; nothing here forwards, and no
 //! part below knows a status.
 
+mod basic;
 mod build;
 mod checks;
 mod decision;
@@ -11,6 +12,7 @@ mod door;
 mod identity;
 mod kept;
 mod live;
+mod pending;
 mod route;
 mod strip;
 mod trail;
@@ -35,12 +37,14 @@ pub use door::{Door, Service};
 pub use identity::{Fact, ForwardRule, IdentityNames};
 pub use kept::Kept;
 pub use live::Live;
+pub use pending::Pending;
 pub use route::{Access, Address, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
 pub use voice::Voice;
 
 use crate::clock::Timestamp;
+use crate::credentials::Vouching;
 use crate::inquiry::Bounds;
 use crate::inquiry::Inquiry;
 use crate::inquiry::InquiryError;
@@ -70,6 +74,8 @@ pub struct Gateway {
     unmatched: Arc<RouteMetrics>,
     body_timeout: Duration,
     access_log: AccessLogRules,
+    /// Who vouches for second factors.
+    vouching: Option<Arc<Vouching>>,
 }
 
 /// Who asks, when, and what that worker remembers.
@@ -130,19 +136,7 @@ impl Gateway {
         trail.voice.clone_from(&route.voice);
         trail.note(Step::Match, || format!("route `{}`", route.id));
         trail.mark(Step::Match);
-        let mut established = match &route.access {
-            Access::Public => {
-                trail.note(Step::Check, || "none, the route is public".to_owned());
-                Established::default()
-            }
-            Access::Guarded(require) => self.checks.require(require, &presented, trail).await?,
-        };
-        if let Target::Door(door) = &route.target
-            && let Some(user) = &door.user
-        {
-            user.demand(&presented, &mut established).await?;
-            trail.user.clone_from(&established.principal.user);
-        }
+        let established = self.identify(route, &presented, trail).await?;
         trail.mark(Step::Check);
         permit(route, &params, &inquiry, &established, trail)?;
         trail.mark(Step::Allow);
@@ -163,7 +157,9 @@ impl Gateway {
                 }));
             }
         };
-        Ok(Decision::Allow(Pass {
+        let address = established.address().unwrap_or(asking.peer.client);
+        let user = established.facts.as_ref().map(|facts| facts.id.clone());
+        let pass = Pass {
             route: Arc::clone(route),
             destination,
             target: self.target(&inquiry, parts.uri.path_and_query(), &established.unjudged)?,
@@ -174,7 +170,37 @@ impl Gateway {
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
-        }))
+        };
+        let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
+        let factor = Arc::clone(factor);
+        // Nobody whom a factor could be asked of: the route marked so is for users.
+        let user = user.ok_or(Denial::Missing(Kind::User))?;
+        let vouching = self.vouching.clone();
+        Ok(Decision::Confirm(Pending { pass, user, factor, vouching, address }))
+    }
+
+    /// Who calls, as far as the route demands it.
+    async fn identify(
+        &self,
+        route: &Route,
+        presented: &Presented<'_>,
+        trail: &mut Trail,
+    ) -> Result<Established, Denial> {
+        let mut established = match &route.access {
+            Access::Public => Established::default(),
+            Access::Guarded(require) => self.checks.require(require, presented, trail).await?,
+        };
+        let demanded = match &route.target {
+            Target::Door(door) => door.user.as_ref(),
+            Target::Upstream(_) => None,
+        };
+        if let Some(user) = demanded {
+            user.demand(presented, &mut established).await?;
+            trail.user.clone_from(&established.principal.user);
+        } else if route.access == Access::Public {
+            trail.note(Step::Check, || "none, the route is public".to_owned());
+        }
+        Ok(established)
     }
 
     /// The target as it was judged, without the credentials that its query carried.
@@ -245,7 +271,7 @@ impl Gateway {
     /// What judges tokens, for a tool that looks at one token; no request passes by this.
     pub fn verifiers(&self) -> impl Iterator<Item = &TokenVerifier> {
         self.checks.0.iter().filter_map(|check| match &check.gate {
-            Gate::App(_) | Gate::Header(_) => None,
+            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) => None,
             Gate::User(user) => Some(&user.verifier),
         })
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::door::Door;
 use super::identity::ForwardRule;
 use super::voice::Voice;
+use crate::dialect::SecondFactor;
 use crate::id::RouteId;
 use crate::id::UpstreamName;
 use crate::policy::Policy;
@@ -24,6 +25,8 @@ pub struct Route {
     pub voice: Voice,
     /// Which checks must pass.
     pub access: Access,
+    /// How a second factor is shown, where one is asked for.
+    pub second_factor: Option<Arc<SecondFactor>>,
     /// What the caller must be permitted.
     pub policy: Policy,
     /// What the upstream is told about the caller.

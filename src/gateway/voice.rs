@@ -11,10 +11,11 @@ use http::Response;
 use http::StatusCode;
 use http::header;
 
-use super::denial::{Denial, Kind, Reason};
+use super::denial::{Denial, Kind, Reason, seconds};
 use super::door::Door;
 use crate::credentials::AppKeyError;
 use crate::credentials::CarryError;
+use crate::credentials::VouchError;
 use crate::dialect::Dialect;
 use crate::dialect::Failure;
 use crate::dialect::Name;
@@ -39,7 +40,7 @@ pub enum Voice {
 impl Voice {
     /// The answer to a request that was refused.
     pub fn respond(&self, denial: &Denial, id: &RequestId) -> Response<Body> {
-        let scope = Scope::new().with(Name::RequestId, id.uuid());
+        let scope = scope(denial, id);
         let (dialect, answer) = match self {
             Self::Plain => return denial.respond(id),
             Self::Dialect(dialect) => {
@@ -66,6 +67,23 @@ impl Voice {
     }
 }
 
+/// What an answer may tell.
+fn scope(denial: &Denial, id: &RequestId) -> Scope<'static> {
+    let scope = Scope::new().with(Name::RequestId, id.uuid());
+    if let Denial::NoMethod(allow) = denial {
+        return scope.with(Name::Allow, allow.to_str().unwrap_or_default());
+    }
+    let Denial::Vouch(error) = denial else { return scope };
+    match error {
+        VouchError::TooMany { retry_after } => scope.with(Name::RetryAfter, seconds(*retry_after)),
+        VouchError::SecondFactorNeeded { key, service, target } => scope
+            .with(Name::ChallengeKey, key.as_str())
+            .with(Name::ChallengeService, *service)
+            .with(Name::ChallengeTarget, target.as_str()),
+        VouchError::Wrong | VouchError::SecondFactorWrong | VouchError::Unavailable => scope,
+    }
+}
+
 /// The challenge under the name of the scheme that the dialect's clients use.
 fn in_scheme(challenge: &HeaderValue, dialect: &Dialect) -> HeaderValue {
     let scheme = dialect.token.schemes.first().filter(|scheme| *scheme != "none");
@@ -81,11 +99,20 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
     Some(match denial {
         Denial::Missing(Kind::App) => Refusal::MissingApplicationKey,
         Denial::Missing(Kind::User) => Refusal::MissingToken,
+        Denial::Missing(Kind::Basic) => Refusal::MissingCredentials,
         Denial::Missing(Kind::Header) => Refusal::MissingHeader,
+        Denial::Vouch(error) => match error {
+            VouchError::Wrong => Refusal::WrongCredentials,
+            VouchError::TooMany { .. } => Refusal::Throttled,
+            VouchError::SecondFactorNeeded { .. } => Refusal::SecondFactorNeeded,
+            VouchError::SecondFactorWrong => Refusal::SecondFactorWrong,
+            VouchError::Unavailable => Refusal::Unavailable,
+        },
         Denial::HeaderDiffers => Refusal::WrongHeader,
         Denial::UnknownScheme => Refusal::OtherScheme,
         Denial::Carried(Kind::App, CarryError::Malformed) => Refusal::InvalidApplicationKey,
         Denial::Carried(Kind::User, CarryError::Malformed) => Refusal::MalformedToken,
+        Denial::Carried(Kind::Basic, CarryError::Malformed) => Refusal::WrongCredentials,
         Denial::ClientAddress => Refusal::BadClient,
         Denial::Token(error) => of_token(*error),
         Denial::UnwritableClaim => Refusal::InvalidToken,
@@ -95,6 +122,7 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         Denial::NoRoute => Refusal::NotFound,
         Denial::NoMethod(_) => Refusal::MethodNotAllowed,
         Denial::BodyTooLarge => Refusal::TooLarge,
+        Denial::BodyUnreadable => Refusal::Malformed,
         Denial::Malformed(_) if denial.reason() == Reason::MalformedRequest => Refusal::Malformed,
         Denial::Malformed(_)
         | Denial::Carried(_, CarryError::Repeated)
@@ -128,12 +156,21 @@ fn failure(denial: &Denial) -> Option<Failure> {
     Some(match denial {
         Denial::Missing(Kind::App | Kind::Header) => Failure::MissingApplicationKey,
         Denial::Missing(Kind::User) | Denial::UnknownScheme => Failure::MissingToken,
+        Denial::Missing(Kind::Basic) => Failure::MissingCredentials,
+        Denial::Vouch(error) => match error {
+            VouchError::Wrong => Failure::WrongCredentials,
+            VouchError::TooMany { .. } => Failure::Throttled,
+            VouchError::SecondFactorNeeded { .. } => Failure::SecondFactorNeeded,
+            VouchError::SecondFactorWrong => Failure::SecondFactorWrong,
+            VouchError::Unavailable => Failure::Unavailable,
+        },
         Denial::HeaderDiffers | Denial::Carried(Kind::App | Kind::Header, _) => {
             Failure::InvalidApplicationKey
         }
         Denial::AppKey(AppKeyError::Unavailable) => Failure::Unavailable,
         Denial::AppKey(_) => Failure::InvalidApplicationKey,
         Denial::ClientAddress => Failure::BadClient,
+        Denial::Carried(Kind::Basic, _) => Failure::WrongCredentials,
         Denial::Carried(Kind::User, _) | Denial::UnwritableClaim => Failure::InvalidToken,
         Denial::Token(TokenError::Expired) => Failure::ExpiredToken,
         Denial::Token(TokenError::KeysUnavailable) => Failure::Unavailable,
@@ -141,6 +178,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::Forbidden(_) => Failure::Forbidden,
         Denial::NoMethod(_) => Failure::MethodNotAllowed,
         Denial::BodyTooLarge => Failure::TooLarge,
+        Denial::BodyUnreadable => Failure::Malformed,
         Denial::Malformed(_) if denial.reason() == Reason::MalformedRequest => Failure::Malformed,
         Denial::Malformed(_)
         | Denial::NoRoute

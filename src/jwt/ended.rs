@@ -52,6 +52,12 @@ impl Ended {
         self.heard_at.store(at.millis(), Ordering::Release);
     }
 
+    /// Whether there was no news for so long that nothing is certain.
+    pub fn is_silent(&self, now: Timestamp) -> bool {
+        let heard_at = Timestamp::from_millis(self.heard_at.load(Ordering::Acquire));
+        now.since(heard_at) > self.max_silence
+    }
+
     /// How many are known.
     pub fn len(&self) -> usize {
         self.names.load().len()
@@ -69,8 +75,7 @@ impl Ended {
         token: Option<&str>,
         now: Timestamp,
     ) -> Result<(), TokenError> {
-        let heard_at = Timestamp::from_millis(self.heard_at.load(Ordering::Acquire));
-        if now.since(heard_at) > self.max_silence {
+        if self.is_silent(now) {
             return Err(TokenError::KeysUnavailable);
         }
         let names = self.names.load();

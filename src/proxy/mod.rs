@@ -15,6 +15,7 @@ use http::Request;
 use http::Response;
 use http::header;
 use http::request::Parts;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 pub use answer::Answer;
@@ -27,8 +28,11 @@ use crate::gateway::Decision;
 use crate::gateway::Denial;
 use crate::gateway::Entry;
 use crate::gateway::Gateway;
+use crate::gateway::IdentityNames;
 use crate::gateway::Live;
 use crate::gateway::Pass;
+use crate::gateway::Pending;
+use crate::gateway::Stripping;
 use crate::gateway::Trail;
 use crate::inquiry::Peer;
 use crate::jwt::Recent;
@@ -110,40 +114,32 @@ impl Proxy {
         match decision {
             Decision::Allow(pass) => {
                 pass.route().metrics.allowed(decided.duration_since(arrived));
-                let body = RequestBody::streaming(
-                    body,
-                    pass.route().body_limit,
-                    gateway.body_timeout(),
-                    TrailerRules {
-                        reserved: Arc::clone(pass.reserved()),
-                        stripping: Arc::clone(pass.stripping()),
-                        is_of_head: headers::is_of_head,
-                    },
-                );
+                let rules = rules(pass.reserved(), pass.stripping());
+                let (limit, patience) = (pass.route().body_limit, gateway.body_timeout());
+                let body = RequestBody::streaming(body, limit, patience, rules);
                 // The guard must not be kept while an upstream takes its time.
                 drop(gateway);
                 if is_logged {
                     record.describe(self, &parts, &trail, client_of(peer, trail.client));
                 }
                 prepare(&mut parts, peer, &pass);
-                // In place of the client's own: the upstream's log is to name the line of ours.
-                if let Some(id) = record.id().header() {
-                    parts.headers.insert(message::REQUEST_ID, id);
-                }
                 self.forward(pass, parts, body, (record, decided)).await
+            }
+            Decision::Confirm(pending) => {
+                let rules = rules(pending.pass().reserved(), pending.pass().stripping());
+                let body =
+                    RequestBody::streaming(body, MOST_CONFIRMED, gateway.body_timeout(), rules);
+                drop(gateway);
+                if is_logged {
+                    record.describe(self, &parts, &trail, client_of(peer, trail.client));
+                }
+                self.confirm(pending, (parts, peer), body, (record, arrived)).await
             }
             Decision::Enter(entry) => {
                 entry.route().metrics.allowed(decided.duration_since(arrived));
-                let body = RequestBody::streaming(
-                    body,
-                    entry.route().body_limit,
-                    gateway.body_timeout(),
-                    TrailerRules {
-                        reserved: Arc::clone(entry.reserved()),
-                        stripping: Arc::clone(entry.stripping()),
-                        is_of_head: headers::is_of_head,
-                    },
-                );
+                let rules = rules(entry.reserved(), entry.stripping());
+                let (limit, patience) = (entry.route().body_limit, gateway.body_timeout());
+                let body = RequestBody::streaming(body, limit, patience, rules);
                 drop(gateway);
                 if is_logged {
                     record.describe(self, &parts, &trail, client_of(peer, None));
@@ -163,13 +159,45 @@ impl Proxy {
         }
     }
 
+    /// Reads the whole body, which may hold the second factor, before anything goes on.
+    async fn confirm(
+        &self,
+        pending: Pending,
+        (mut parts, peer): (Parts, &Peer),
+        body: RequestBody,
+        (mut record, arrived): (Record, Instant),
+    ) -> Response<Answer> {
+        let route = Arc::clone(pending.route());
+        let confirmed = match body.collect().await {
+            Ok(body) => pending.confirm(&mut parts, body.to_bytes()).await,
+            Err(fault) => Err(Denial::from(&UpstreamError::RequestBody(fault))),
+        };
+        let decided = Instant::now();
+        match confirmed {
+            Ok((pass, body)) => {
+                route.metrics.allowed(decided.duration_since(arrived));
+                prepare(&mut parts, peer, &pass);
+                self.forward(pass, parts, RequestBody::whole(body), (record, decided)).await
+            }
+            Err(denial) => {
+                route.metrics.denied(denial.reason().code(), decided.duration_since(arrived));
+                record.deny(&denial);
+                Answer::own(route.voice.respond(&denial, record.id()), record)
+            }
+        }
+    }
+
     async fn forward(
         &self,
         pass: Pass,
-        parts: Parts,
+        mut parts: Parts,
         body: RequestBody,
         (mut record, decided): (Record, Instant),
     ) -> Response<Answer> {
+        // In place of the client's own: the upstream's log is to name the line of ours.
+        if let Some(id) = record.id().header() {
+            parts.headers.insert(message::REQUEST_ID, id);
+        }
         let route = Arc::clone(pass.route());
         match self.upstreams.send(pass, parts, body, decided).await {
             Ok(mut response) => {
@@ -192,6 +220,14 @@ impl Proxy {
         let metrics = trail.route.clone();
         let unmatched = metrics.is_none().then(|| Arc::clone(gateway.unmatched()));
         Record::new(self.ids.next(), parts.method.clone(), (metrics, unmatched), arrived)
+    }
+}
+
+fn rules(reserved: &Arc<IdentityNames>, stripping: &Arc<Stripping>) -> TrailerRules {
+    TrailerRules {
+        reserved: Arc::clone(reserved),
+        stripping: Arc::clone(stripping),
+        is_of_head: headers::is_of_head,
     }
 }
 
@@ -221,3 +257,6 @@ fn client_of(peer: &Peer, told: Option<IpAddr>) -> IpAddr {
 
 /// How long a step took.
 type Steps = Vec<(&'static str, Duration)>;
+/// The most bytes of a body that is read whole before it goes on.
+#[expect(clippy::as_conversions, reason = "a constant far below both bounds")]
+const MOST_CONFIRMED: u64 = Pending::MAX_BODY_BYTES as u64;

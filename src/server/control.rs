@@ -180,7 +180,7 @@ impl Control {
         let mut kept =
             Kept::new(self.clock.clone(), self.metrics.clone(), stored.clone(), self.seed);
         if let Some(users) = &users {
-            kept = kept.with_users(Arc::clone(&users.known));
+            kept = kept.with_users(Arc::clone(&users.known), Arc::clone(&users.vouching));
         }
         let Some(built) = Gateway::build(loaded, &settings, &kept, &mut findings) else {
             return Err(StartFailure::Findings(findings));
@@ -188,12 +188,13 @@ impl Control {
         let Built { gateway, remotes } = built;
         let mut families = None;
         if let (Some(users), Some(store)) = (users, &opened) {
-            let Desks { mut keeper, known, clerk } =
+            let Desks { mut keeper, known, clerk, accounts, vouches } =
                 users.open(store, &kept, &self.clock, &self.metrics);
             // Before anybody is served: without keys no token of ours could be judged.
             keeper.step().await;
             tasks.spawn(keeper.run());
             tasks.spawn(logins::answer_calls(clerk, calls));
+            tasks.spawn(logins::answer_vouches(accounts, vouches));
             families = Some(known.families);
         }
         let admin = Arc::new(Admin::new(self.metrics.clone(), self.clock.clone(), stored));

@@ -8,12 +8,12 @@ use tokio::task::JoinSet;
 
 use super::StartError;
 use crate::account::{
-    AccountSettings, Accounts, Guards, HashSettings, Hasher, Keeper, Keyring, Known, MasterKey,
-    PasswordCost, PasswordPolicy, Throttle, ThrottleSettings,
+    AccountSettings, Accounts, Guards, HashSettings, Hasher, Keeper, Keyring, Known, Lockout,
+    MasterKey, PasswordCost, PasswordPolicy, Throttle, ThrottleSettings,
 };
 use crate::clock::Clock;
 use crate::config::{At, Findings, PasswordSettings, SecretRef, Secrets, Settings};
-use crate::credentials::{KnownUsers, UserAsk};
+use crate::credentials::{KnownUsers, UserAsk, Vouch, Vouching};
 use crate::gateway::Kept;
 use crate::login::{Asked, Clerk};
 use crate::store::Store;
@@ -26,6 +26,9 @@ pub(super) struct Users {
     /// What workers know about users.
     pub(super) known: Arc<KnownUsers>,
     asks: mpsc::Receiver<UserAsk>,
+    /// Where they ask for somebody to vouch for users.
+    pub(super) vouching: Arc<Vouching>,
+    vouches: mpsc::Receiver<Vouch>,
 }
 
 /// Everything at work.
@@ -36,6 +39,10 @@ pub(super) struct Desks {
     pub(super) known: Known,
     /// Answers calls.
     pub(super) clerk: Clerk,
+    /// Vouches for users on other requests.
+    pub(super) accounts: Arc<Accounts>,
+    /// The questions about them.
+    pub(super) vouches: mpsc::Receiver<Vouch>,
 }
 
 impl Users {
@@ -66,11 +73,14 @@ impl Users {
             issuer: "Portcullis".to_owned(),
         };
         let (known, asks) = KnownUsers::new();
+        let (vouching, vouches) = Vouching::new().ok_or(StartError::Random)?;
         Ok(Some(Self {
             guards: Guards { key: Arc::new(key), hasher, throttle },
             settings: account,
             known,
             asks,
+            vouching,
+            vouches,
         }))
     }
 
@@ -82,7 +92,7 @@ impl Users {
         clock: &Clock,
         metrics: &Metrics,
     ) -> Desks {
-        let Self { guards, settings, known: users, asks } = self;
+        let Self { guards, settings, known: users, asks, vouching: _, vouches } = self;
         let families = Arc::new(Mutex::new(kept.all_own_keys()));
         let known = Known { ended: Arc::clone(kept.ended()), users, families };
         let keyring = Arc::new(Keyring::new(store.clone(), Arc::clone(&guards.key)));
@@ -90,8 +100,9 @@ impl Users {
         let sources = (store.clone(), clock.clone());
         let keeper = Keeper::new(sources, known.clone(), keyring, throttle, asks);
         let accounts = Accounts::new(store.clone(), clock.clone(), guards, settings);
-        let clerk = Clerk::new(Arc::new(accounts), clock.clone(), metrics.clone());
-        Desks { keeper, known, clerk }
+        let accounts = Arc::new(accounts);
+        let clerk = Clerk::new(Arc::clone(&accounts), clock.clone(), metrics.clone());
+        Desks { keeper, known, clerk, accounts, vouches }
     }
 }
 
@@ -108,6 +119,27 @@ pub(super) async fn answer_calls(clerk: Clerk, mut calls: mpsc::Receiver<Asked>)
                 Some(call) => {
                     let clerk = clerk.clone();
                     answering.spawn(async move { clerk.answer(call).await });
+                }
+                None => return,
+            },
+            Some(_) = answering.join_next() => {}
+        }
+    }
+}
+
+/// The same for questions about users on other requests.
+pub(super) async fn answer_vouches(accounts: Arc<Accounts>, mut asks: mpsc::Receiver<Vouch>) {
+    let mut answering = JoinSet::new();
+    loop {
+        if answering.len() >= MOST_AT_ONCE {
+            answering.join_next().await;
+        }
+        // As above.
+        tokio::select! {
+            ask = asks.recv() => match ask {
+                Some(ask) => {
+                    let accounts = Arc::clone(&accounts);
+                    answering.spawn(async move { accounts.vouch(ask, LOCKOUT).await });
                 }
                 None => return,
             },
@@ -142,6 +174,9 @@ fn cost(
         .ok()
 }
 
+/// Where no dialect says when an account is locked.
+const LOCKOUT: Lockout =
+    Lockout { failures: 10, window: Duration::from_mins(15), lock: Duration::from_mins(15) };
 /// How long a sign-in waits for its turn to be hashed.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Calls answered side by side.

@@ -18,7 +18,15 @@ use crate::gateway::Stripping;
 
 /// The body of a request on its way to an upstream.
 #[derive(Debug)]
-pub struct RequestBody(Option<Box<Streaming>>);
+pub struct RequestBody(Source);
+
+#[derive(Debug)]
+enum Source {
+    Empty,
+    /// Read already.
+    Whole(Bytes),
+    Streaming(Box<Streaming>),
+}
 
 #[derive(Debug)]
 struct Streaming {
@@ -58,7 +66,12 @@ pub enum BodyFault {
 impl RequestBody {
     /// No body at all.
     pub const fn empty() -> Self {
-        Self(None)
+        Self(Source::Empty)
+    }
+
+    /// A body that was read already.
+    pub fn whole(body: Bytes) -> Self {
+        if body.is_empty() { Self(Source::Empty) } else { Self(Source::Whole(body)) }
     }
 
     /// Streams `incoming`: at most `limit` bytes, each piece within `patience`.
@@ -69,14 +82,15 @@ impl RequestBody {
         rules: TrailerRules,
     ) -> Self {
         if incoming.is_end_stream() {
-            return Self(None);
+            return Self::empty();
         }
-        Self(Some(Box::new(Streaming { incoming, left: limit, patience, alarm: None, rules })))
+        let streaming = Streaming { incoming, left: limit, patience, alarm: None, rules };
+        Self(Source::Streaming(Box::new(streaming)))
     }
 
     /// Whether there is nothing to send.
     pub const fn is_empty(&self) -> bool {
-        self.0.is_none()
+        matches!(self.0, Source::Empty)
     }
 }
 
@@ -130,17 +144,32 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        match self.0.as_mut() {
-            Some(body) => body.poll_piece(cx),
-            None => Poll::Ready(None),
+        match &mut self.0 {
+            Source::Streaming(body) => body.poll_piece(cx),
+            Source::Whole(body) => {
+                let body = std::mem::take(body);
+                self.0 = Source::Empty;
+                Poll::Ready(Some(Ok(Frame::data(body))))
+            }
+            Source::Empty => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|body| body.incoming.is_end_stream())
+        match &self.0 {
+            Source::Streaming(body) => body.incoming.is_end_stream(),
+            Source::Whole(_) => false,
+            Source::Empty => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
+        match &self.0 {
+            Source::Streaming(body) => body.incoming.size_hint(),
+            Source::Whole(body) => {
+                SizeHint::with_exact(u64::try_from(body.len()).unwrap_or(u64::MAX))
+            }
+            Source::Empty => SizeHint::with_exact(0),
+        }
     }
 }

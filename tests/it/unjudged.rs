@@ -42,6 +42,9 @@ const ROUTES: &str = r#"
   - { match: "* /public", to: api, public: true }
 "#;
 
+/// A key that seals, in hexadecimal.
+const MASTER: &str = "070e151c232a31383f464d545b626970777e858c939aa1a8afb6bdc4cbd2d9e0";
+
 fn world() -> World {
     Setup::new().checks(CHECKS).routes(ROUTES).start()
 }
@@ -147,6 +150,30 @@ fn a_claim_in_a_header_that_nobody_compared_goes_no_further() {
     let user = Ask::get("/customer").bearing(&TOKEN);
     world.deny(&user, &[401, 403]);
     world.deny(&user.field("CustomerId", "7"), &[401, 403]);
+}
+
+#[test]
+fn a_password_goes_no_further_wherever_it_is_sent() {
+    let basic = format!("{CHECKS}  basic: {{ basic: self }}\n");
+    let routes = format!("{ROUTES}  - {{ match: \"* /basic\", to: api, require: app or basic }}\n");
+    let world = Setup::new()
+        .checks(&basic)
+        .routes(&routes)
+        .file("master.key", MASTER)
+        .extra("store: sqlite:p.db\nsecrets: { master: \"file:master.key\" }")
+        .start();
+    for target in ["/basic", "/either", "/app", "/public"] {
+        for held in ["Basic eDp5", "basic eDp5", "Basic"] {
+            let request = world.pass(&Ask::get(target).keyed().field("Authorization", held));
+            assert!(request.fields.lacks("authorization"), "{target}: {request:?}");
+        }
+        let other = Ask::get(target).keyed().field("Authorization", "Digest x");
+        assert_eq!(world.pass(&other).fields.one("authorization"), "Digest x");
+    }
+    for held in ["Basic eDp5", "Basic"] {
+        world.deny(&Ask::get("/basic").field("Authorization", held), &[400, 401, 503]);
+        world.deny(&Ask::get("/both").keyed().field("Authorization", held), &[400, 401]);
+    }
 }
 
 #[test]

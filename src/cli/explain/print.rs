@@ -38,6 +38,7 @@ enum Verdict {
     Unread { status: u16 },
     Denied(Box<Denied>),
     Entered(String),
+    Pending(String),
     Allowed(Box<Allowed>),
 }
 
@@ -85,6 +86,9 @@ impl Telling {
                 Decision::Allow(pass) => {
                     Verdict::Allowed(Box::new(Allowed::of(pass, parts, &peer, masks)))
                 }
+                Decision::Confirm(pending) => {
+                    Verdict::Pending(pending.route().target.name().to_owned())
+                }
                 Decision::Enter(entry) => Verdict::Entered(entry.door().service.name.clone()),
                 Decision::Deny(denial) => Verdict::Denied(Box::new(Denied::of(&denial))),
             },
@@ -92,7 +96,10 @@ impl Telling {
     }
 
     pub(super) const fn is_allowed(&self) -> bool {
-        matches!(self.verdict, Verdict::Allowed(_) | Verdict::Entered(_))
+        match self.verdict {
+            Verdict::Allowed(_) | Verdict::Entered(_) => true,
+            Verdict::Pending(_) | Verdict::Denied(_) | Verdict::Unread { .. } => false,
+        }
     }
 
     pub(super) fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -117,6 +124,10 @@ impl Telling {
                     .iter()
                     .try_for_each(|challenge| say("", &format!("www-authenticate: {challenge}")))
             }
+            Verdict::Pending(upstream) => say(
+                "decision",
+                &format!("allowed, to upstream `{upstream}`, once the user showed a second factor"),
+            ),
             Verdict::Entered(service) => {
                 say("decision", &format!("allowed, to the login service `{service}`"))
             }
@@ -153,6 +164,7 @@ impl Telling {
                     "detail": detail, "challenge": challenge}),
                 )
             }
+            Verdict::Pending(upstream) => ("second_factor", json!({"upstream": upstream})),
             Verdict::Entered(service) => ("login", json!({"name": service})),
             Verdict::Allowed(allowed) => {
                 let Allowed { upstream, address, request, headers } = &**allowed;

@@ -34,6 +34,7 @@ use crate::credentials::Scheme;
 use crate::dialect::Dialect;
 use crate::fetch::Address;
 use crate::fetch::Plain;
+use crate::gateway::basic::BasicGate;
 use crate::gateway::checks::{AppGate, Check, Gate, HeaderGate, MOST_CHECKS, UserGate};
 use crate::gateway::door::Service;
 use crate::gateway::kept::Kept;
@@ -94,10 +95,7 @@ pub(super) fn compile(
                 ground.compiled.kept.push(name.clone());
                 Some(Gate::Header(HeaderGate { name, attribute }))
             }
-            CheckSettings::Basic => {
-                findings.error(written.place, "this kind of check cannot be served yet");
-                None
-            }
+            CheckSettings::Basic => Some(ground.basic_gate()),
         };
         if let Some(gate) = gate {
             let name = CheckName::new(name.as_str());
@@ -167,6 +165,15 @@ impl Ground<'_> {
         self.compiled.addresses.extend(app.client_address.clone());
         let keys = Arc::clone(&self.apps);
         Some(Gate::App(AppGate { location, keys, client_address: app.client_address.clone() }))
+    }
+
+    /// The upstream never sees a password.
+    fn basic_gate(&mut self) -> Gate {
+        let schemes: Vec<_> = Scheme::parse("Basic").into_iter().collect();
+        let locations = Locations::new([Location::authorization(schemes)]);
+        self.compiled.tokens.push(locations.clone());
+        let users = self.kept.users.clone().zip(self.kept.vouching.clone());
+        Gate::Basic(BasicGate { locations, users, ended: Arc::clone(&self.kept.ended) })
     }
 
     fn user_gate(

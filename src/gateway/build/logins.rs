@@ -136,6 +136,7 @@ fn route(door: &Arc<Door>, access: Access, kept: &Kept) -> Route {
         target: Target::Door(Arc::clone(door)),
         voice: Voice::Door(Arc::clone(door)),
         access,
+        second_factor: None,
         policy: Policy::default(),
         forward: Vec::new(),
         params: Vec::new(),

@@ -21,7 +21,8 @@ impl Names {
         let checks = loaded.document.checks.iter().map(|(name, check)| {
             let kind = match check.value {
                 Check::AppKey(_) => Kind::App,
-                Check::Jwt(_) | Check::Basic(_) => Kind::User,
+                Check::Jwt(_) => Kind::User,
+                Check::Basic(_) => Kind::Basic,
                 Check::Header(_) => Kind::Header,
             };
             (name.clone(), kind)
@@ -78,7 +79,11 @@ pub(super) fn compile(
         }
     };
     // A header yields nobody: it goes with a user that another check found.
-    let yields = |index| names.kind(index).filter(|kind| *kind != Kind::Header);
+    let yields = |index| match names.kind(index) {
+        Some(Kind::Header) => None,
+        Some(Kind::Basic) => Some(Kind::User),
+        other => other,
+    };
     if require.could_yield_two(yields) {
         findings
             .error(

@@ -16,6 +16,7 @@ use crate::config::RouteNumbers;
 use crate::config::Settings;
 use crate::config::UpstreamSettings;
 use crate::config::is_ours;
+use crate::dialect::SecondFactor;
 use crate::gateway::checks::{Check, Gate};
 use crate::gateway::denial::Kind;
 use crate::gateway::identity::Fact;
@@ -165,6 +166,7 @@ impl Ground<'_> {
         Some(Route {
             id: RouteId::new(id),
             target: Target::Upstream(destination),
+            second_factor: self.second_factor(entry, access.as_ref()?, findings),
             voice: self.voice(access.as_ref()?),
             access: access?,
             policy: policy?,
@@ -176,13 +178,36 @@ impl Ground<'_> {
         })
     }
 
+    /// How a second factor is shown on a route that is marked so.
+    fn second_factor(
+        &self,
+        entry: &At<RouteEntry>,
+        access: &Access,
+        findings: &mut Findings,
+    ) -> Option<Arc<SecondFactor>> {
+        if !entry.second_factor {
+            return None;
+        }
+        let voice = self.voice(access);
+        let factor = match &voice {
+            Voice::Dialect(dialect) => dialect.second_factor.clone(),
+            Voice::Plain | Voice::Door(_) => None,
+        };
+        if factor.is_none() {
+            findings
+                .error(entry.pattern.place, "nothing says how a second factor is shown here")
+                .help("`require` a check with `issuer: self` whose dialect has a `second_factor`");
+        }
+        factor
+    }
+
     /// In whose words the route refuses: those of the first dialect whose tokens it takes.
     fn voice(&self, access: &Access) -> Voice {
         let Access::Guarded(require) = access else { return Voice::Plain };
         let checks = require.checks();
         let mut gates = checks.iter().filter_map(|index| match &self.checks.get(index.0)?.gate {
             Gate::User(user) => user.dialect.clone(),
-            Gate::App(_) | Gate::Header(_) => None,
+            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) => None,
         });
         gates.next().map_or(Voice::Plain, Voice::Dialect)
     }
@@ -241,9 +266,10 @@ impl Ground<'_> {
         findings: &mut Findings,
     ) -> Option<Policy> {
         let yields_user = match access {
-            Some(Access::Guarded(require)) => {
-                require.checks().iter().any(|index| self.names.kind(*index) == Some(Kind::User))
-            }
+            Some(Access::Guarded(require)) => require
+                .checks()
+                .iter()
+                .any(|index| matches!(self.names.kind(*index), Some(Kind::User | Kind::Basic))),
             Some(Access::Public) => false,
             // Its own error is reported already.
             None => true,
