@@ -11,6 +11,7 @@
 mod world;
 
 mod apps;
+mod basic;
 mod binary;
 mod cli;
 mod clients;
@@ -33,6 +34,7 @@ mod recorder;
 mod refusals;
 mod reload;
 mod routes;
+mod second_factor;
 mod secured;
 mod tokens;
 mod unjudged;

@@ -8,6 +8,7 @@ mod gateway;
 mod issuer;
 pub mod keys;
 pub mod oracle;
+pub mod people;
 pub mod process;
 mod secure;
 mod upstream;
