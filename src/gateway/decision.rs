@@ -49,6 +49,8 @@ pub struct Pass {
     pub(super) identity: Vec<(HeaderName, HeaderValue)>,
     pub(super) reserved: Arc<IdentityNames>,
     pub(super) stripping: Arc<Stripping>,
+    /// Where no check of this request looked, although one of its route would have.
+    pub(super) unjudged: Stripping,
     /// Told by a verified application about its own client.
     pub(super) client: Option<IpAddr>,
 }
@@ -142,6 +144,7 @@ impl Pass {
             parts.headers.insert(header::HOST, host);
         }
         self.stripping.apply(&mut parts.headers);
+        self.unjudged.apply(&mut parts.headers);
         // Ours come last: nothing the client wrote can remove or double them.
         self.reserved.strip(&mut parts.headers);
         for (name, value) in self.identity {

@@ -135,16 +135,7 @@ impl Gateway {
         trail.route = Some(Arc::clone(route));
         trail.note(Step::Match, || format!("route `{}`", route.id));
         trail.mark(Step::Match);
-        let mut established = match &route.access {
-            Access::Public => Established::default(),
-            Access::Guarded(require) => self.checks.require(require, &presented, trail).await?,
-        };
-        if let Target::Door(door) = &route.target
-            && let Some(user) = &door.user
-        {
-            user.demand(&presented, &mut established).await?;
-            trail.user.clone_from(&established.principal.user);
-        }
+        let established = self.identify(route, &presented, trail).await?;
         trail.mark(Step::Check);
         permit(route, &params, &inquiry, &established, trail)?;
         trail.mark(Step::Allow);
@@ -170,12 +161,13 @@ impl Gateway {
         let pass = Pass {
             route: Arc::clone(route),
             destination,
-            target: self.target(&inquiry, parts.uri.path_and_query())?,
+            target: self.target(&inquiry, parts.uri.path_and_query(), &established.unjudged)?,
             host: host_to_send(&inquiry),
             identity: identity(route, &established, trail)?,
             principal: established.principal,
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
+            unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
         };
         let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
@@ -186,14 +178,42 @@ impl Gateway {
         Ok(Decision::Confirm(Pending { pass, user, factor, vouching, address }))
     }
 
+    /// Who calls, as far as the route demands it.
+    async fn identify(
+        &self,
+        route: &Route,
+        presented: &Presented<'_>,
+        trail: &mut Trail,
+    ) -> Result<Established, Denial> {
+        let mut established = match &route.access {
+            Access::Public => Established::default(),
+            Access::Guarded(require) => self.checks.require(require, presented, trail).await?,
+        };
+        let demanded = match &route.target {
+            Target::Door(door) => door.user.as_ref(),
+            Target::Upstream(_) => None,
+        };
+        if let Some(user) = demanded {
+            user.demand(presented, &mut established).await?;
+            trail.user.clone_from(&established.principal.user);
+        } else if route.access == Access::Public {
+            trail.note(Step::Check, || "none, the route is public".to_owned());
+        }
+        Ok(established)
+    }
+
     /// The target as it was judged, without the credentials that its query carried.
     fn target(
         &self,
         inquiry: &Inquiry<'_>,
         original: Option<&PathAndQuery>,
+        unjudged: &Stripping,
     ) -> Result<PathAndQuery, Denial> {
         let original = original.ok_or(InquiryError::TargetForm)?;
-        let stripped = inquiry.query.and_then(|query| self.stripping.apply_to_query(query));
+        let stripped = inquiry.query.and_then(|query| {
+            let stripped = self.stripping.apply_to_query(query);
+            unjudged.apply_to_query(stripped.as_deref().unwrap_or(query)).or(stripped)
+        });
         Ok(match &stripped {
             None => inquiry.target(original)?,
             Some(query) => inquiry.target_with_query(query)?,

@@ -131,7 +131,7 @@ impl TrailerRules {
         for name in of_head {
             trailers.remove(name);
         }
-        self.stripping.apply(trailers);
+        self.stripping.apply_to_trailers(trailers);
         self.reserved.strip(trailers);
     }
 }

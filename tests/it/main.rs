@@ -37,3 +37,4 @@ mod routes;
 mod second_factor;
 mod secured;
 mod tokens;
+mod unjudged;
