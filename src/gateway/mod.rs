@@ -31,7 +31,7 @@ use http::uri::PathAndQuery;
 
 pub use build::Built;
 use checks::{Checks, ClientAddress, Established, Gate, Presented};
-pub use decision::{Decision, Entry, Pass};
+pub use decision::{Decision, Entry, Pass, Sealed};
 pub use denial::{Denial, Kind, Reason};
 pub use door::{Door, Service};
 pub use identity::{Fact, ForwardRule, IdentityNames};
@@ -163,7 +163,7 @@ impl Gateway {
             destination,
             target: self.target(&inquiry, parts.uri.path_and_query(), &established.unjudged)?,
             host: host_to_send(&inquiry),
-            identity: identity(route, &established, trail)?,
+            ours: identity(route, &established, trail)?,
             principal: established.principal,
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
@@ -349,7 +349,8 @@ fn identity(
     established: &Established,
     trail: &mut Trail,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, Denial> {
-    let mut identity = Vec::with_capacity(route.forward.len());
+    // With room for what the proxy adds.
+    let mut identity = Vec::with_capacity(route.forward.len() + 5);
     if let Some(ClientAddress { name, address }) = &established.client
         && let Ok(value) = HeaderValue::try_from(address.to_string())
     {

@@ -63,7 +63,12 @@ pub enum HeadFault {
 }
 
 /// Appends a request's head to `out`.
-pub(super) fn write(out: &mut Vec<u8>, parts: &Parts, has_body: bool) -> Framing {
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    parts: &Parts,
+    ours: &[(HeaderName, HeaderValue)],
+    has_body: bool,
+) -> Framing {
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     for piece in [parts.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(piece.as_bytes());
@@ -76,6 +81,9 @@ pub(super) fn write(out: &mut Vec<u8>, parts: &Parts, has_body: bool) -> Framing
         } else if *name != header::TRANSFER_ENCODING {
             write_field(out, name, value);
         }
+    }
+    for (name, value) in ours {
+        write_field(out, name, value);
     }
     // RFC 9110 §8.6: a method that expects content says that there is none.
     let expects_content = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
@@ -427,7 +435,7 @@ mod tests {
     fn writes(request: http::request::Builder, has_body: bool, expected: &str, framing: Framing) {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let mut out = Vec::new();
-        assert_eq!(write(&mut out, &parts, has_body), framing);
+        assert_eq!(write(&mut out, &parts, &[], has_body), framing);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
