@@ -21,7 +21,7 @@ use crate::telemetry::Metrics;
 
 /// What one entry costs beside subject and claims: digest, node, queues, timer and hash table of the
 /// cache (measured with half a million entries).
-const ENTRY_BYTES: usize = 512;
+const ENTRY_BYTES: usize = 640;
 
 /// The memory of verified tokens; cheap to clone.
 #[derive(Clone, Debug)]

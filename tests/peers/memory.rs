@@ -18,8 +18,8 @@ use crate::world::keys::Key;
 /// A build for development does everything ten times slower.
 const TOKENS: usize = if cfg!(debug_assertions) { 32_000 } else { 512_000 };
 const BOUND_KB: u64 = if cfg!(debug_assertions) { 8 << 10 } else { 64 << 10 };
-/// What connections, their buffers and the allocator take beside.
-const SLACK_KB: u64 = 12 << 10;
+/// What connections, their buffers and the allocator take beside; of a large bound it is part.
+const SLACK_KB: u64 = if cfg!(debug_assertions) { 12 << 10 } else { 0 };
 const CLIENTS: usize = 8;
 /// Requests that are sent before the first answer is read.
 const AT_ONCE: usize = 32;
