@@ -180,6 +180,25 @@ fn dependencies_and_their_mentions_are_recognised() {
     }
 }
 
+/// A file that is built in lies beside the code, or in a folder that the image's build copies too.
+#[test]
+fn the_image_is_built_from_everything_that_is_built_in() {
+    let dockerfile = read("deploy/docker/Dockerfile");
+    let copied = |folder: &str| dockerfile.contains(&format!("\nCOPY {folder} {folder}\n"));
+    assert!(copied("src") && !copied("target"));
+    let mut outside = BTreeSet::new();
+    for file in sources("src").iter().filter(|file| !file.is_test()) {
+        let named = before_tests(&file.text).split("include_str!(\"").skip(1);
+        let named = named.filter_map(|rest| rest.split('"').next());
+        for path in named.map(|name| file.path.with_file_name(name).canonicalize().unwrap()) {
+            let inside = path.strip_prefix(root_path("").canonicalize().unwrap()).unwrap();
+            outside.insert(inside.iter().next().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    assert!(outside.len() > 1, "{outside:?}");
+    assert!(outside.iter().all(|folder| copied(folder)), "{outside:?}");
+}
+
 #[test]
 fn the_project_speaks_of_itself_alone() {
     // Halves, so that this file does not find itself.

@@ -12,9 +12,19 @@ use crate::config::Severity;
 
 /// What `portcullis check` is asked.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Reads what `serve` would read, the files and environment variables that the configuration
+names included, and asks nobody else: no store, no issuer. Everything that is wrong is told
+at once, each with its place.
+
+Exits with 0 when the configuration would run, with 78 when it would not.
+
+Examples:
+  portcullis check
+  portcullis check /etc/portcullis/portcullis.yaml --format json")]
 pub struct CheckArgs {
     /// The configuration file.
-    #[arg(value_name = "FILE", env = "PORTCULLIS_CONFIG")]
+    #[arg(value_name = "FILE", env = "PORTCULLIS_CONFIG", default_value = "portcullis.yaml")]
     pub file: PathBuf,
     /// How to print what was found.
     #[arg(long, value_enum, default_value_t)]

@@ -11,6 +11,12 @@ use crate::config::UpstreamAddress;
 
 /// What `portcullis init` is asked.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+What it writes asks for an application key on every request, and shows how to ask for a
+user's token too.
+
+Example:
+  portcullis init --upstream http://127.0.0.1:9000")]
 pub struct InitArgs {
     /// The address of the API to protect, such as `http://127.0.0.1:9000`.
     #[arg(long, value_name = "URL")]

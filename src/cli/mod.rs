@@ -115,7 +115,10 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Print the JSON Schema of the configuration, for editors
     #[command(after_long_help = "\
-In an editor that knows YAML schemas, begin the configuration with:
+Example:
+  portcullis schema > portcullis.schema.json
+
+In an editor that knows YAML schemas, begin the configuration beside it with:
   # yaml-language-server: $schema=portcullis.schema.json")]
     Schema,
     /// Print completions for a shell

@@ -146,7 +146,7 @@ impl AppKeySettings {
     fn resolve(check: &AppKeyCheck, place: Place, findings: &mut Findings) -> Option<Self> {
         let carrier = Carrier::resolve(check, place, findings);
         let client_address = match &check.client_address {
-            Some(name) => Some(address_header(name, findings)?),
+            Some(name) => Some(address_header(name, check, findings)?),
             None => None,
         };
         Some(Self { carrier: carrier?, client_address, keep: check.keep })
@@ -199,15 +199,33 @@ fn secret_header(name: &At<String>, findings: &mut Findings) -> Option<HeaderNam
     header(name, findings)
 }
 
-fn address_header(name: &At<String>, findings: &mut Findings) -> Option<HeaderName> {
+fn address_header(
+    name: &At<String>,
+    check: &AppKeyCheck,
+    findings: &mut Findings,
+) -> Option<HeaderName> {
     let parsed = header(name, findings)?;
-    if OURS.contains(&parsed.as_str()) {
+    if is_ours(&parsed) {
         findings
             .error(name.place, format!("`{}` is written by the gateway itself", name.value))
             .help("`trusted_proxies` says whose is believed; name another header here");
         return None;
     }
+    let keys = [&check.header, &check.id, &check.secret].into_iter().flatten();
+    if keys.into_iter().any(|key| parsed.as_str().eq_ignore_ascii_case(key))
+        || NO_ADDRESS.contains(&parsed.as_str())
+    {
+        findings.error(name.place, format!("`{}` holds something else than an address", **name));
+        return None;
+    }
     Some(parsed)
+}
+
+/// Whether the gateway writes this header itself, in a spelling that servers may fold together with
+/// ours: removing the one would remove the other.
+pub fn is_ours(name: &HeaderName) -> bool {
+    let letters = || name.as_str().bytes().filter(u8::is_ascii_alphanumeric);
+    OURS.iter().any(|ours| letters().eq(ours.bytes()))
 }
 
 pub(super) fn header(name: &At<String>, findings: &mut Findings) -> Option<HeaderName> {
@@ -224,8 +242,10 @@ pub(super) fn header(name: &At<String>, findings: &mut Findings) -> Option<Heade
     Some(parsed)
 }
 
-/// Headers by which the upstream learns how a request came.
-const OURS: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+/// Headers by which the upstream learns how a request came and what it is called; letters only.
+const OURS: [&str; 4] = ["xforwardedfor", "xforwardedhost", "xforwardedproto", "xrequestid"];
+/// Headers with a form of their own, from which a bare address could never be read.
+const NO_ADDRESS: [&str; 4] = ["authorization", "cookie", "forwarded", "proxy-authorization"];
 /// Headers that every hop reads or rewrites.
 const FRAMING: [&str; 11] = [
     "connection",
@@ -327,6 +347,20 @@ mod tests {
             "header: A, client_address: x-forwarded-FOR",
             "4:56 `x-forwarded-FOR` is written by the gateway itself",
         );
+        for ours in ["X_Forwarded_For", "X-ForwardedHost", "x.forwarded-proto", "X-Request-Id"] {
+            let found = format!("4:56 `{ours}` is written by the gateway itself");
+            assert_refused(&format!("header: A, client_address: {ours}"), &found);
+        }
+        for other in ["Authorization", "cookie", "Forwarded", "a"] {
+            let found = format!("4:56 `{other}` holds something else than an address");
+            assert_refused(&format!("header: A, client_address: {other}"), &found);
+        }
+        let found = "4:73 `X-Secret` holds something else than an address";
+        assert_refused("id: X-Id, secret: x-secret, client_address: X-Secret", found);
+        // Removed on the way here when anybody else wrote them, and free for this.
+        for free in ["X-Client-Ip", "X-Real-IP", "X-Forwarded-Client", "X-Request"] {
+            carrier(&format!("header: A, client_address: {free}"));
+        }
         assert_refused("cookie: \"a=b\"", "4:37 `a=b` is not the name of a cookie");
         assert_refused("query: \"a&b\"", "4:36 `a&b` is not the name of a query parameter");
         assert_refused("query: \"a%62\"", "4:36 `a%62` is not the name of a query parameter");

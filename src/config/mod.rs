@@ -26,7 +26,7 @@ mod watch;
 pub use address::{Listeners, StoreAddress, UpstreamAddress};
 pub use apps::AppSettings;
 pub use bounds::{BOUNDS, Bound, Unit};
-pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute};
+pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute, is_ours};
 pub use document::{
     AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, JwtEntry,
     Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts, Upstream,

@@ -95,6 +95,20 @@ impl Locations {
         })
     }
 
+    /// These places without those that any of `others` looks into as well.
+    #[must_use]
+    pub fn without<'l>(&self, others: impl IntoIterator<Item = &'l Self>) -> Self {
+        let mut left = self.clone();
+        for other in others.into_iter().flat_map(|other| &other.places) {
+            left.places.retain(|place| place != other);
+            if let Place::Authorization(taken) = other {
+                left.places.iter_mut().for_each(|place| place.retain_schemes(taken));
+            }
+        }
+        left.places.retain(|place| !matches!(place, Place::Authorization(none) if none.is_empty()));
+        left
+    }
+
     /// Whether the request has an `Authorization` that is to be judged here, be it good or bad.
     pub fn claim_authorization(&self, headers: &HeaderMap) -> bool {
         self.places.iter().any(|place| {
@@ -144,6 +158,12 @@ fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
 }
 
 impl Place {
+    fn retain_schemes(&mut self, taken: &[Scheme]) {
+        if let Self::Authorization(schemes) = self {
+            schemes.retain(|scheme| !taken.contains(scheme));
+        }
+    }
+
     fn find<'a>(
         &'a self,
         headers: &'a HeaderMap,
@@ -330,6 +350,24 @@ mod tests {
             assert_eq!(everywhere().claim_authorization(&headers), is_ours, "{value}");
         }
         assert!(!everywhere().claim_authorization(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn places_that_others_look_into_as_well_can_be_left_out() {
+        let of = |schemes: &[&str], more: &[Location]| {
+            let schemes = schemes.iter().map(|scheme| Scheme::parse(scheme).unwrap());
+            Locations::new([Location::authorization(schemes)].into_iter().chain(more.to_vec()))
+        };
+        let header = |name| Location::header(name).unwrap();
+        let (a, b) = (header("X-A"), header("X-B"));
+        let all = of(&["Bearer", "Token"], &[a.clone(), b.clone(), Location::cookie("x").unwrap()]);
+        let left = |others: &[Locations]| all.without(others).places;
+        assert_eq!(left(&[]), all.places);
+        assert_eq!(left(&[of(&["Basic"], &[header("X-C")])]), all.places);
+        assert_eq!(left(&[of(&["Token"], &[Location::query("x").unwrap()])]).len(), 4);
+        let both = [of(&["Bearer"], &[a]), of(&["Token"], &[Location::cookie("x").unwrap()])];
+        assert_eq!(left(&both), Locations::new([b]).places);
+        assert_eq!(left(std::slice::from_ref(&all)), []);
     }
 
     #[test]

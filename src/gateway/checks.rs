@@ -8,6 +8,7 @@ use http::HeaderName;
 use super::Asking;
 use super::basic::BasicGate;
 use super::denial::{Denial, Kind};
+use super::strip::Stripping;
 use super::trail::{Step, Trail};
 use crate::credentials::AppKeys;
 use crate::credentials::Carrier;
@@ -15,6 +16,7 @@ use crate::credentials::CarryError;
 use crate::credentials::Found;
 use crate::credentials::KeyLocation;
 use crate::credentials::KnownUsers;
+use crate::credentials::Location;
 use crate::credentials::Locations;
 use crate::dialect::Dialect;
 use crate::id::CheckName;
@@ -84,6 +86,8 @@ pub(super) struct UserGate {
 pub(super) struct Established {
     pub(super) principal: Principal,
     pub(super) client: Option<ClientAddress>,
+    /// Where a check looks that was not asked.
+    pub(super) unjudged: Stripping,
     /// What the store knows about the user of a token of our own.
     pub(super) facts: Option<Arc<Facts>>,
 }
@@ -125,7 +129,10 @@ impl Checks {
         loop {
             let index = match require.next(&known) {
                 Next::Ask(index) => index,
-                Next::Done(Outcome::Valid, _) => return Ok(established),
+                Next::Done(Outcome::Valid, _) => {
+                    established.unjudged = self.unjudged(require, &known, trail);
+                    return Ok(established);
+                }
                 Next::Done(Outcome::Absent | Outcome::Invalid, blamed) => {
                     return Err(failure.unwrap_or_else(|| self.missing(blamed)));
                 }
@@ -144,6 +151,50 @@ impl Checks {
                 }
             });
         }
+    }
+
+    /// What `or` left unjudged: an upstream that believes a token because the gateway let it pass must
+    /// not be handed one that nobody looked at.
+    fn unjudged(
+        &self,
+        require: &Require,
+        known: &[Option<Outcome>],
+        trail: &mut Trail,
+    ) -> Stripping {
+        let mut unjudged = Stripping::default();
+        for check in require.unasked(known).iter().filter_map(|index| self.0.get(index.0)) {
+            trail.note(Step::Check, || {
+                format!("{}: not asked, its credential is removed", check.name)
+            });
+            match &check.gate {
+                Gate::App(app) => unjudged.keys.push(app.location.clone()),
+                Gate::User(user) => {
+                    let judged = self.judged_places(require, known);
+                    unjudged.tokens.push(user.locations.without(judged));
+                }
+                // A password is taken out of every request.
+                Gate::Basic(_) => {}
+                Gate::Header(header) => {
+                    unjudged.tokens.push(Locations::new(Location::header(header.name.as_str())));
+                }
+            }
+        }
+        unjudged
+    }
+
+    /// Where the tokens stand that were judged.
+    fn judged_places(
+        &self,
+        require: &Require,
+        known: &[Option<Outcome>],
+    ) -> impl Iterator<Item = &Locations> {
+        let is_known = |index: &CheckIndex| known.get(index.0).copied().flatten().is_some();
+        let asked = require.checks().into_iter().filter(is_known).collect::<Vec<_>>();
+        asked.into_iter().filter_map(|index| match &self.0.get(index.0)?.gate {
+            Gate::App(_) | Gate::Header(_) => None,
+            Gate::User(user) => Some(&user.locations),
+            Gate::Basic(basic) => Some(&basic.locations),
+        })
     }
 
     /// What to say when nothing that was sent is bad, yet not enough was sent.

@@ -46,9 +46,12 @@ pub struct Pass {
     pub(super) target: PathAndQuery,
     /// Set when the host was not written in its canonical form.
     pub(super) host: Option<HeaderValue>,
-    pub(super) identity: Vec<(HeaderName, HeaderValue)>,
+    /// Who calls, in headers, and what faces add; written behind what the client sent.
+    pub(super) ours: Vec<(HeaderName, HeaderValue)>,
     pub(super) reserved: Arc<IdentityNames>,
     pub(super) stripping: Arc<Stripping>,
+    /// Where no check of this request looked, although one of its route would have.
+    pub(super) unjudged: Stripping,
     /// Told by a verified application about its own client.
     pub(super) client: Option<IpAddr>,
 }
@@ -133,20 +136,34 @@ impl Pass {
         &self.stripping
     }
 
-    /// Turns the head of the client's request into the one that was judged: canonical target and
-    /// host, credentials out, forged identity out, ours in.
-    pub fn seal(self, mut parts: Parts) -> Parts {
+    /// Adds a field of our own, of a name that was removed from what the client sent.
+    pub fn add(&mut self, name: HeaderName, value: HeaderValue) {
+        self.ours.push((name, value));
+    }
+
+    /// Turns the head of the client's request into the one that was judged: canonical target and host,
+    /// credentials out, forged identity out, ours beside it.
+    pub fn seal(self, mut parts: Parts) -> Sealed {
         parts.uri = Uri::from(self.target);
         parts.version = http::Version::HTTP_11;
         if let Some(host) = self.host {
             parts.headers.insert(header::HOST, host);
         }
         self.stripping.apply(&mut parts.headers);
+        self.unjudged.apply(&mut parts.headers);
         // Ours come last: nothing the client wrote can remove or double them.
         self.reserved.strip(&mut parts.headers);
-        for (name, value) in self.identity {
-            parts.headers.insert(name, value);
-        }
-        parts
+        Sealed { parts, ours: self.ours, destination: self.destination }
     }
+}
+
+/// A request as it may go out.
+#[derive(Debug)]
+pub struct Sealed {
+    /// What the client sent, as it was judged.
+    pub parts: Parts,
+    /// What we add; none of these names is left among the client's.
+    pub ours: Vec<(HeaderName, HeaderValue)>,
+    /// Where it may go.
+    pub destination: Arc<Destination>,
 }

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::principal::Principal;
 
-/// Every header name under `forward`, of all routes, folded so that no spelling of it gets through.
+/// Every header name under `forward`, of all routes, folded so that no spelling of it gets through; and
+/// the headers that clients write, for which one spelling does.
 #[derive(Debug)]
 pub struct IdentityNames {
     /// Letters and digits only, lower case.
@@ -15,21 +16,43 @@ pub struct IdentityNames {
     /// Which bytes begin and end a name above; most header names are told apart by these two.
     firsts: [bool; 128],
     lasts: [bool; 128],
+    /// Clients write these, in this spelling alone.
+    theirs: Vec<HeaderName>,
 }
 
 impl IdentityNames {
     /// Reserves these names.
     pub fn new<'n>(names: impl IntoIterator<Item = &'n HeaderName>) -> Self {
-        let mut all = Self { folded: Vec::new(), firsts: [false; 128], lasts: [false; 128] };
+        let (firsts, lasts) = ([false; 128], [false; 128]);
+        let mut all = Self { folded: Vec::new(), firsts, lasts, theirs: Vec::new() };
+        for name in names {
+            all.reserve(fold(name.as_str()));
+        }
+        all
+    }
+
+    /// Reserves the other spellings of headers that hold credentials and are passed on: what stands
+    /// there was judged by nobody.
+    #[must_use]
+    pub fn with_credentials<'n>(mut self, names: impl IntoIterator<Item = &'n HeaderName>) -> Self {
         for name in names {
             let folded = fold(name.as_str());
-            set(&mut all.firsts, folded.bytes().next());
-            set(&mut all.lasts, folded.bytes().last());
-            all.folded.push(folded);
+            // A name that tells who calls is ours in every spelling.
+            let is_theirs = self.theirs.iter().any(|theirs| fold(theirs.as_str()) == folded);
+            if is_theirs || !self.folded.contains(&folded) {
+                self.theirs.push(name.clone());
+                self.reserve(folded);
+            }
         }
-        all.folded.sort();
-        all.folded.dedup();
-        all
+        self
+    }
+
+    fn reserve(&mut self, folded: String) {
+        set(&mut self.firsts, folded.bytes().next());
+        set(&mut self.lasts, folded.bytes().last());
+        if !self.folded.contains(&folded) {
+            self.folded.push(folded);
+        }
     }
 
     /// Whether `name` could be taken for one of ours: upstreams that make variables of headers fold
@@ -45,6 +68,7 @@ impl IdentityNames {
         may_match(&self.firsts, bytes.first())
             && may_match(&self.lasts, bytes.last())
             && self.folded.iter().any(|reserved| is_folded(reserved, bytes))
+            && !self.theirs.iter().any(|theirs| theirs.as_str() == name)
     }
 
     /// Removes every header that could be taken for one of ours.
@@ -190,6 +214,24 @@ mod tests {
         for name in ["x-users", "ax-user", "x-use", "user", "x", "", "host", "x-app"] {
             assert!(!names().is_reserved(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_credential_has_one_spelling() {
+        let token = HeaderName::from_static("x-user-token");
+        let names = names().with_credentials([&token, &HeaderName::from_static("x_user")]);
+        for name in
+            ["x_user_token", "x-user_token", "xusertoken", "x.user-token", "x-user", "x_user"]
+        {
+            assert!(names.is_reserved(name), "{name}");
+        }
+        for name in ["x-user-token", "x-user-tokens", "x-token"] {
+            assert!(!names.is_reserved(name), "{name}");
+        }
+        let twice = [token, HeaderName::from_static("x-usertoken")];
+        let names = IdentityNames::new(&[]).with_credentials(&twice);
+        assert!(!names.is_reserved("x-user-token") && !names.is_reserved("x-usertoken"));
+        assert!(names.is_reserved("x_user_token"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ use http::uri::PathAndQuery;
 
 pub use build::Built;
 use checks::{Checks, ClientAddress, Established, Gate, Presented};
-pub use decision::{Decision, Entry, Pass};
+pub use decision::{Decision, Entry, Pass, Sealed};
 pub use denial::{Denial, Kind, Reason};
 pub use door::{Door, Service};
 pub use identity::{Fact, ForwardRule, IdentityNames};
@@ -133,20 +133,9 @@ impl Gateway {
             }
         };
         trail.route = Some(Arc::clone(route));
-        trail.voice.clone_from(&route.voice);
         trail.note(Step::Match, || format!("route `{}`", route.id));
         trail.mark(Step::Match);
-        let mut established = match &route.access {
-            Access::Public => Established::default(),
-            Access::Guarded(require) => self.checks.require(require, &presented, trail).await?,
-        };
-        if let Target::Door(door) = &route.target
-            && let Some(user) = &door.user
-        {
-            user.demand(&presented, &mut established).await?;
-            trail.user.clone_from(&established.principal.user);
-        }
-        judge_client(route, &parts.headers, &established)?;
+        let established = self.identify(route, &presented, trail).await?;
         trail.mark(Step::Check);
         permit(route, &params, &inquiry, &established, trail)?;
         trail.mark(Step::Allow);
@@ -172,12 +161,13 @@ impl Gateway {
         let pass = Pass {
             route: Arc::clone(route),
             destination,
-            target: self.target(&inquiry, parts.uri.path_and_query())?,
+            target: self.target(&inquiry, parts.uri.path_and_query(), &established.unjudged)?,
             host: host_to_send(&inquiry),
-            identity: identity(route, &established, trail)?,
+            ours: identity(route, &established, trail)?,
             principal: established.principal,
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
+            unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
         };
         let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
@@ -188,14 +178,43 @@ impl Gateway {
         Ok(Decision::Confirm(Pending { pass, user, factor, vouching, address }))
     }
 
+    /// Who calls, as far as the route demands it.
+    async fn identify(
+        &self,
+        route: &Route,
+        presented: &Presented<'_>,
+        trail: &mut Trail,
+    ) -> Result<Established, Denial> {
+        let mut established = match &route.access {
+            Access::Public => Established::default(),
+            Access::Guarded(require) => self.checks.require(require, presented, trail).await?,
+        };
+        let demanded = match &route.target {
+            Target::Door(door) => door.user.as_ref(),
+            Target::Upstream(_) => None,
+        };
+        if let Some(user) = demanded {
+            user.demand(presented, &mut established).await?;
+            trail.user.clone_from(&established.principal.user);
+        } else if route.access == Access::Public {
+            trail.note(Step::Check, || "none, the route is public".to_owned());
+        }
+        judge_client(route, presented.inquiry.headers, &established)?;
+        Ok(established)
+    }
+
     /// The target as it was judged, without the credentials that its query carried.
     fn target(
         &self,
         inquiry: &Inquiry<'_>,
         original: Option<&PathAndQuery>,
+        unjudged: &Stripping,
     ) -> Result<PathAndQuery, Denial> {
         let original = original.ok_or(InquiryError::TargetForm)?;
-        let stripped = inquiry.query.and_then(|query| self.stripping.apply_to_query(query));
+        let stripped = inquiry.query.and_then(|query| {
+            let stripped = self.stripping.apply_to_query(query);
+            unjudged.apply_to_query(stripped.as_deref().unwrap_or(query)).or(stripped)
+        });
         Ok(match &stripped {
             None => inquiry.target(original)?,
             Some(query) => inquiry.target_with_query(query)?,
@@ -213,7 +232,7 @@ impl Gateway {
     ) -> Denial {
         let access = self.access_to_unmatched(enclosing);
         if let Some(route) = enclosing.first() {
-            trail.voice.clone_from(&route.voice);
+            trail.enclosing.clone_from(&route.voice);
         }
         trail.note(Step::Match, || match (enclosing.first(), allow.is_empty()) {
             (_, false) => "the path is known, the method is not".to_owned(),
@@ -347,7 +366,8 @@ fn identity(
     established: &Established,
     trail: &mut Trail,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, Denial> {
-    let mut identity = Vec::with_capacity(route.forward.len());
+    // With room for what the proxy adds.
+    let mut identity = Vec::with_capacity(route.forward.len() + 5);
     if let Some(ClientAddress { name, address }) = &established.client
         && let Ok(value) = HeaderValue::try_from(address.to_string())
     {

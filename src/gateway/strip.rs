@@ -1,6 +1,7 @@
 //! Credentials that an upstream must not see, taken out of every request, on every route.
 
 use http::HeaderMap;
+use http::HeaderName;
 
 use crate::credentials::KeyLocation;
 use crate::credentials::Locations;
@@ -12,6 +13,8 @@ pub struct Stripping {
     pub keys: Vec<KeyLocation>,
     /// Tokens where `keep: false` is written, and those in a query.
     pub tokens: Vec<Locations>,
+    /// Headers with credentials that the upstream gets once they are judged.
+    pub kept: Vec<HeaderName>,
 }
 
 impl Stripping {
@@ -22,6 +25,14 @@ impl Stripping {
         }
         for locations in &self.tokens {
             locations.strip(headers);
+        }
+    }
+
+    /// Removes every credential from a trailer, where none is ever judged.
+    pub fn apply_to_trailers(&self, trailers: &mut HeaderMap) {
+        self.apply(trailers);
+        for name in &self.kept {
+            trailers.remove(name);
         }
     }
 

@@ -15,8 +15,8 @@ use crate::principal::Subject;
 pub struct Trail {
     /// The route by which the request was judged.
     pub route: Option<Arc<Route>>,
-    /// In whose words a refusal is told.
-    pub voice: Voice,
+    /// In whose words a refusal is told that no route made.
+    pub(super) enclosing: Voice,
     /// The application whose key was good, also when the request was refused later.
     pub app: Option<Arc<App>>,
     /// The user whose token was good, also when the request was refused later.
@@ -77,6 +77,11 @@ impl Trail {
     fn telling(since: Instant, with_notes: bool) -> Self {
         let telling = Telling { since, durations: Vec::new(), notes: Vec::new(), with_notes };
         Self { telling: Some(Box::new(telling)), ..Self::default() }
+    }
+
+    /// In whose words a refusal is told.
+    pub fn voice(&self) -> &Voice {
+        self.route.as_ref().map_or(&self.enclosing, |route| &route.voice)
     }
 
     /// The end of a step.

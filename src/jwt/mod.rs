@@ -23,6 +23,7 @@ mod remote;
 mod schedule;
 mod shelf;
 mod signer;
+mod source;
 #[cfg(test)]
 mod testing;
 mod verifier;
@@ -39,8 +40,9 @@ pub use key::KeyError;
 pub use key_set::{KeySet, KeySetError, Skipped};
 pub use own::{OwnKey, OwnKeyError, OwnKeys};
 pub use recent::Recent;
-pub use remote::{KeysStatus, RefreshError, RemoteKeys, RemoteSettings, RemoteSource};
+pub use remote::{KeysStatus, RemoteKeys, RemoteSettings};
 pub use signer::{SignerError, TokenSigner};
+pub use source::{RefreshError, RemoteSource};
 pub use verifier::{IssuerSettings, KeySource, TokenVerifier, Verified, VerifierError};
 pub(crate) use weak::weakness;
 

@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use moka::sync::Cache;
-use serde::Deserialize;
-use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::TokenError;
@@ -22,27 +20,11 @@ use super::key::VerifyingKey;
 use super::key_set::{KeySet, KeySetError};
 use super::schedule::{Schedule, Spread};
 use super::shelf::{Kept, Shelf};
+use super::source::{RefreshError, RemoteSource};
 use crate::clock::{Clock, Timestamp};
-use crate::fetch::{Address, AddressError, FetchError, Fetcher, Plain};
+use crate::fetch::Fetcher;
 use crate::id::Digest;
 use crate::telemetry::Metrics;
-
-/// Where the set is published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RemoteSource {
-    /// At this address.
-    Jwks(Address),
-    /// Where the issuer's OpenID Connect configuration says.
-    Discover(Discovery),
-}
-
-/// An issuer that is asked where its keys are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Discovery {
-    issuer: String,
-    configuration: Address,
-    plain: Plain,
-}
 
 /// How the keys of one issuer are had.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,23 +47,6 @@ pub struct RemoteSettings {
     pub cool_down: Duration,
     /// Differs between processes, so that replicas do not fetch in step.
     pub seed: u64,
-}
-
-/// Why a set was not refreshed.
-#[derive(Debug, Error)]
-pub enum RefreshError {
-    /// It could not be fetched.
-    #[error("the key set cannot be fetched")]
-    Fetch(#[from] FetchError),
-    /// What was fetched is refused.
-    #[error("the key set is refused")]
-    KeySet(#[from] KeySetError),
-    /// The issuer's configuration is not one, or of somebody else.
-    #[error("the issuer's configuration is refused: {0}")]
-    Discovery(&'static str),
-    /// The issuer's configuration points to an address that must not be used.
-    #[error("the address of the key set is refused")]
-    Address(#[from] AddressError),
 }
 
 /// How the keys of an issuer stand.
@@ -140,19 +105,6 @@ struct Wish {
     done: oneshot::Sender<()>,
 }
 
-impl RemoteSource {
-    /// Asks `issuer` by OpenID Connect discovery.
-    pub fn discover(issuer: &str, plain: Plain) -> Result<Self, AddressError> {
-        if issuer.contains('?') {
-            return Err(AddressError::Form);
-        }
-        let base = issuer.strip_suffix('/').unwrap_or(issuer);
-        let address = format!("{base}/.well-known/openid-configuration");
-        let configuration = Address::parse(&address, plain)?;
-        Ok(Self::Discover(Discovery { issuer: issuer.to_owned(), configuration, plain }))
-    }
-}
-
 impl RemoteSettings {
     /// Settings with the usual waits.
     pub fn new(label: String, source: RemoteSource, algorithms: Vec<Algorithm>) -> Self {
@@ -166,13 +118,6 @@ impl RemoteSettings {
             patience: USUAL_PATIENCE,
             cool_down: USUAL_COOL_DOWN,
             seed: 0,
-        }
-    }
-
-    fn source_text(&self) -> String {
-        match &self.source {
-            RemoteSource::Jwks(address) => address.to_string(),
-            RemoteSource::Discover(discovery) => discovery.configuration.to_string(),
         }
     }
 }
@@ -356,13 +301,7 @@ impl RemoteKeys {
     }
 
     async fn fetch(&self) -> Result<(KeySet, bytes::Bytes, Option<Duration>), RefreshError> {
-        let fetched = match &self.settings.source {
-            RemoteSource::Jwks(address) => self.fetcher.get(address).await?,
-            RemoteSource::Discover(discovery) => {
-                let address = discovery.ask(&self.fetcher).await?;
-                self.fetcher.get(&address).await?
-            }
-        };
+        let fetched = self.settings.source.fetch(&self.fetcher).await?;
         let keys = self.read(&fetched.body)?;
         Ok((keys, fetched.body, fetched.max_age))
     }
@@ -403,7 +342,7 @@ impl RemoteKeys {
     async fn keep(&self, body: &[u8], fetched_at: Timestamp) {
         let Some(disk) = self.shelf.as_ref().filter(|_| self.settings.writes_file) else { return };
         let kept = Kept {
-            source: self.settings.source_text(),
+            source: self.settings.source.to_string(),
             fetched_at_ms: fetched_at.millis(),
             jwks: String::from_utf8_lossy(body).into_owned(),
         };
@@ -424,7 +363,7 @@ impl RemoteKeys {
             Ok(Some(kept)) => {
                 let now = self.clock.now();
                 // A set from the future would never grow old.
-                if kept.source == self.settings.source_text() && kept.fetched_at() <= now {
+                if kept.source == self.settings.source.to_string() && kept.fetched_at() <= now {
                     match self.read(kept.jwks.as_bytes()) {
                         Ok(keys) => self.install(keys, kept.fetched_at(), now),
                         Err(error) => tracing::warn!(issuer, %error, "the kept key set is refused"),
@@ -461,26 +400,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// What is read of an issuer's configuration (OpenID Connect Discovery 1.0 §3).
-#[derive(Deserialize)]
-struct Configuration {
-    issuer: String,
-    jwks_uri: String,
-}
-
-impl Discovery {
-    async fn ask(&self, through: &Fetcher) -> Result<Address, RefreshError> {
-        let fetched = through.get(&self.configuration).await?;
-        let configuration: Configuration = serde_json::from_slice(&fetched.body)
-            .map_err(|_| RefreshError::Discovery("no `issuer` and `jwks_uri`"))?;
-        // Exactly, or one issuer's configuration could serve for another (§4.3).
-        if configuration.issuer != self.issuer {
-            return Err(RefreshError::Discovery("it names another issuer"));
-        }
-        Ok(Address::parse(&configuration.jwks_uri, self.plain)?)
-    }
-}
-
 /// How old a set may grow, unless the operator says otherwise.
 const USUAL_MAX_STALE: Duration = Duration::from_hours(24);
 /// How long a request waits for a fetch.
@@ -506,6 +425,7 @@ mod tests {
     use super::super::signer::TokenSigner;
     use super::super::testing::{Answer, FakeIssuer, jwks, now, signer};
     use super::*;
+    use crate::fetch::Plain;
 
     const LISTED: [Algorithm; 1] = [Algorithm::Es256];
     const KEY: Algorithm = Algorithm::Es256;
@@ -765,19 +685,5 @@ mod tests {
         assert_eq!(world.key("b").await, Ok(()));
         assert_eq!(shown(), [false, true]);
         assert_eq!(world.refreshes("ok"), 2);
-    }
-
-    #[test]
-    fn an_issuer_that_is_asked_has_a_usable_address() {
-        let discover = |issuer| RemoteSource::discover(issuer, Plain::Loopback);
-        let Ok(RemoteSource::Discover(found)) = discover("https://id.example.com/tenant/") else {
-            panic!("a discovery")
-        };
-        let address = "https://id.example.com/tenant/.well-known/openid-configuration";
-        assert_eq!(found.configuration.to_string(), address);
-        assert_eq!(discover("http://id.example.com"), Err(AddressError::Plain));
-        for wrong in ["", "self", "id.example.com", "https://id.example.com/?x=1", "https://a/#b"] {
-            assert_eq!(discover(wrong), Err(AddressError::Form), "{wrong}");
-        }
     }
 }

@@ -35,8 +35,12 @@ impl Way<'_> {
 }
 
 /// Takes out of a request what concerns one connection only, and what an upstream could mistake for
-/// the way here or for another request; then writes the way here.
-pub(super) fn forward_request(headers: &mut HeaderMap, way: &Way<'_>) {
+/// the way here or for another request; hands the way here to `add`.
+pub(super) fn forward_request(
+    headers: &mut HeaderMap,
+    way: &Way<'_>,
+    mut add: impl FnMut(HeaderName, HeaderValue),
+) {
     let Way { peer, host, .. } = *way;
     let wants_trailers = drop_hop_by_hop(headers);
     if headers.keys().any(|name| is_way(name) || is_rewriting(name)) {
@@ -49,14 +53,14 @@ pub(super) fn forward_request(headers: &mut HeaderMap, way: &Way<'_>) {
             }
         }
     }
-    headers.insert(FORWARDED_FOR, way.addresses());
+    add(FORWARDED_FOR, way.addresses());
     if !(peer.is_trusted && headers.contains_key(FORWARDED_PROTO)) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        add(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
     if let Some(host) = host
         && !(peer.is_trusted && headers.contains_key(FORWARDED_HOST))
     {
-        headers.insert(FORWARDED_HOST, host.clone());
+        add(FORWARDED_HOST, host.clone());
     }
     if wants_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -136,13 +140,11 @@ fn is_way(name: &HeaderName) -> bool {
     match bytes.first() {
         Some(b'f') => bytes == b"forwarded",
         Some(b'x') => {
-            let mut letters = bytes.iter().filter(|byte| byte.is_ascii_alphanumeric());
-            let starts = |prefix: &[u8]| {
-                let mut letters = bytes.iter().filter(|byte| byte.is_ascii_alphanumeric());
-                prefix.iter().all(|byte| letters.next() == Some(byte))
-            };
-            letters.nth(1).is_some_and(|second| matches!(second, b'f' | b'r' | b'c'))
-                && (starts(b"xforwarded") || starts(b"xrealip") || starts(b"xclientip"))
+            let letters = || bytes.iter().filter(|byte| byte.is_ascii_alphanumeric());
+            let starts = |known: &&str| letters().take(known.len()).eq(known.as_bytes());
+            // Most names are told apart by their second letter.
+            letters().nth(1).is_some_and(|second| matches!(second, b'f' | b'r' | b'c'))
+                && WAYS.iter().any(starts)
         }
         _ => false,
     }
@@ -181,9 +183,12 @@ const HEAD_ONLY: [HeaderName; 8] = [
     header::COOKIE,
 ];
 
+/// How names begin that tell the way here; letters only.
+const WAYS: [&str; 3] = ["xforwarded", "xrealip", "xclientip"];
+
 /// Fields with which frameworks let a request pass for one of another path or method than was
 /// judged; letters only, since upstreams that make variables of names fold `-` and `_` together.
-const REWRITING: [&str; 7] = [
+const REWRITING: [&str; 8] = [
     "xoriginalurl",
     "xoriginaluri",
     "xrewriteurl",
@@ -191,11 +196,22 @@ const REWRITING: [&str; 7] = [
     "xhttpmethod",
     "xmethodoverride",
     "xoriginalmethod",
+    // Ours names the line of the log.
+    "xrequestid",
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Ours beside what stays of theirs: none of ours may be there already.
+    fn forwarded(headers: &mut HeaderMap, way: &Way<'_>) {
+        let mut ours = Vec::new();
+        forward_request(headers, way, |name, value| ours.push((name, value)));
+        for (name, value) in ours {
+            assert_eq!(headers.insert(name, value), None);
+        }
+    }
 
     fn map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -230,7 +246,7 @@ mod tests {
             ("accept", "*/*"),
         ]);
         let peer = Peer::direct("192.0.2.1".parse().unwrap());
-        forward_request(&mut headers, &Way { peer: &peer, client: None, host: None });
+        forwarded(&mut headers, &Way { peer: &peer, client: None, host: None });
         let expected = ["accept", "host", "te", "x-forwarded-for", "x-forwarded-proto"];
         assert_eq!(names(&headers), expected);
         assert_eq!(headers["te"], "trailers");
@@ -254,7 +270,7 @@ mod tests {
         let peer = Peer::direct("192.0.2.1".parse().unwrap());
         let host = HeaderValue::from_static("a");
         let client = "198.51.100.7".parse().ok();
-        forward_request(&mut headers, &Way { peer: &peer, client, host: Some(&host) });
+        forwarded(&mut headers, &Way { peer: &peer, client, host: Some(&host) });
         let expected = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
         assert_eq!(names(&headers), expected);
         assert_eq!(headers["x-forwarded-for"], "198.51.100.7, 192.0.2.1");

@@ -112,9 +112,9 @@ impl Proxy {
         let decided = Instant::now();
         let mut record = self.record(&gateway, &parts, &trail, arrived);
         match decision {
-            Decision::Allow(pass) => {
+            Decision::Allow(mut pass) => {
                 pass.route().metrics.allowed(decided.duration_since(arrived));
-                let rules = rules(pass.reserved(), pass.stripping());
+                let rules = || rules(pass.reserved(), pass.stripping());
                 let (limit, patience) = (pass.route().body_limit, gateway.body_timeout());
                 let body = RequestBody::streaming(body, limit, patience, rules);
                 // The guard must not be kept while an upstream takes its time.
@@ -122,11 +122,12 @@ impl Proxy {
                 if is_logged {
                     record.describe(self, &parts, &trail, client_of(peer, trail.client));
                 }
-                prepare(&mut parts, peer, &pass);
+                prepare(&mut parts, peer, &mut pass);
                 self.forward(pass, parts, body, (record, decided)).await
             }
             Decision::Confirm(pending) => {
-                let rules = rules(pending.pass().reserved(), pending.pass().stripping());
+                let pass = pending.pass();
+                let rules = || rules(pass.reserved(), pass.stripping());
                 let body =
                     RequestBody::streaming(body, MOST_CONFIRMED, gateway.body_timeout(), rules);
                 drop(gateway);
@@ -137,7 +138,7 @@ impl Proxy {
             }
             Decision::Enter(entry) => {
                 entry.route().metrics.allowed(decided.duration_since(arrived));
-                let rules = rules(entry.reserved(), entry.stripping());
+                let rules = || rules(entry.reserved(), entry.stripping());
                 let (limit, patience) = (entry.route().body_limit, gateway.body_timeout());
                 let body = RequestBody::streaming(body, limit, patience, rules);
                 drop(gateway);
@@ -154,7 +155,7 @@ impl Proxy {
                     record.describe(self, &parts, &trail, client_of(peer, trail.client));
                 }
                 record.deny(&denial);
-                Answer::own(trail.voice.respond(&denial, record.id()), record)
+                Answer::own(trail.voice().respond(&denial, record.id()), record)
             }
         }
     }
@@ -174,9 +175,9 @@ impl Proxy {
         };
         let decided = Instant::now();
         match confirmed {
-            Ok((pass, body)) => {
+            Ok((mut pass, body)) => {
                 route.metrics.allowed(decided.duration_since(arrived));
-                prepare(&mut parts, peer, &pass);
+                prepare(&mut parts, peer, &mut pass);
                 self.forward(pass, parts, RequestBody::whole(body), (record, decided)).await
             }
             Err(denial) => {
@@ -189,14 +190,14 @@ impl Proxy {
 
     async fn forward(
         &self,
-        pass: Pass,
-        mut parts: Parts,
+        mut pass: Pass,
+        parts: Parts,
         body: RequestBody,
         (mut record, decided): (Record, Instant),
     ) -> Response<Answer> {
         // In place of the client's own: the upstream's log is to name the line of ours.
         if let Some(id) = record.id().header() {
-            parts.headers.insert(message::REQUEST_ID, id);
+            pass.add(message::REQUEST_ID, id);
         }
         let route = Arc::clone(pass.route());
         match self.upstreams.send(pass, parts, body, decided).await {
@@ -233,11 +234,11 @@ fn rules(reserved: &Arc<IdentityNames>, stripping: &Arc<Stripping>) -> TrailerRu
 
 /// Takes out of a head that was let through what concerns one connection only, and writes the way
 /// here; what is left to do is the pass's to seal.
-pub fn prepare(parts: &mut Parts, peer: &Peer, pass: &Pass) {
+pub fn prepare(parts: &mut Parts, peer: &Peer, pass: &mut Pass) {
     // As it was judged: an upstream that compares this one must not see another spelling.
     let host = pass.host().or_else(|| parts.headers.get(header::HOST)).cloned();
     let way = Way { peer, client: pass.client(), host: host.as_ref() };
-    headers::forward_request(&mut parts.headers, &way);
+    headers::forward_request(&mut parts.headers, &way, |name, value| pass.add(name, value));
 }
 
 /// A client that hung up or sent nonsense is not our failure.

@@ -79,12 +79,12 @@ impl RequestBody {
         incoming: Incoming,
         limit: u64,
         patience: Duration,
-        rules: TrailerRules,
+        rules: impl FnOnce() -> TrailerRules,
     ) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        let streaming = Streaming { incoming, left: limit, patience, alarm: None, rules };
+        let streaming = Streaming { incoming, left: limit, patience, alarm: None, rules: rules() };
         Self(Source::Streaming(Box::new(streaming)))
     }
 
@@ -131,7 +131,7 @@ impl TrailerRules {
         for name in of_head {
             trailers.remove(name);
         }
-        self.stripping.apply(trailers);
+        self.stripping.apply_to_trailers(trailers);
         self.reserved.strip(trailers);
     }
 }

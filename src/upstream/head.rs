@@ -63,7 +63,12 @@ pub enum HeadFault {
 }
 
 /// Appends a request's head to `out`.
-pub(super) fn write(out: &mut Vec<u8>, parts: &Parts, has_body: bool) -> Framing {
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    parts: &Parts,
+    ours: &[(HeaderName, HeaderValue)],
+    has_body: bool,
+) -> Framing {
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     for piece in [parts.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(piece.as_bytes());
@@ -76,6 +81,9 @@ pub(super) fn write(out: &mut Vec<u8>, parts: &Parts, has_body: bool) -> Framing
         } else if *name != header::TRANSFER_ENCODING {
             write_field(out, name, value);
         }
+    }
+    for (name, value) in ours {
+        write_field(out, name, value);
     }
     // RFC 9110 §8.6: a method that expects content says that there is none.
     let expects_content = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
@@ -106,18 +114,25 @@ pub(super) fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderVa
     out.extend_from_slice(b"\r\n");
 }
 
-/// Takes a whole head off `read`; `None` when more bytes are needed. Interim answers are dropped, and
-/// counted in `interim`.
+/// Takes a whole head off `read`, whose bytes from `fresh` on were not looked at yet; `None` when more
+/// are needed. Interim answers are dropped, and counted in `interim`.
 pub(super) fn take(
     read: &mut BytesMut,
+    fresh: usize,
     method: &Method,
     interim: &mut u32,
 ) -> Result<Option<Head>, HeadFault> {
+    // Without the end of a line nothing can have become whole. An upstream that sends its head byte by
+    // byte costs one parse for each line, and there are few of those: an empty one before the status
+    // line, of which the parser would take any number, is refused.
+    if !read.iter().skip(fresh).any(|byte| *byte == b'\n') {
+        return more(read);
+    }
     loop {
-        let Some((status, version, headers)) = parse(read)? else {
-            let is_too_large = read.len() >= LARGEST_HEAD;
-            return if is_too_large { Err(HeadFault::TooLarge) } else { Ok(None) };
-        };
+        if read.first().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
+            return Err(HeadFault::Syntax);
+        }
+        let Some((status, version, headers)) = parse(read)? else { return more(read) };
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(HeadFault::Upgrade);
         }
@@ -131,6 +146,11 @@ pub(super) fn take(
             return Err(HeadFault::Interim);
         }
     }
+}
+
+/// Says that bytes are missing, while a head may still grow.
+fn more(read: &BytesMut) -> Result<Option<Head>, HeadFault> {
+    if read.len() >= LARGEST_HEAD { Err(HeadFault::TooLarge) } else { Ok(None) }
 }
 
 type Parsed = (StatusCode, u8, HeaderMap);
@@ -259,7 +279,22 @@ mod tests {
 
     fn read(text: &str, method: &Method) -> Result<Option<(Head, usize)>, HeadFault> {
         let mut bytes = BytesMut::from(text.as_bytes());
-        take(&mut bytes, method, &mut 0).map(|head| head.map(|head| (head, bytes.len())))
+        take(&mut bytes, 0, method, &mut 0).map(|head| head.map(|head| (head, bytes.len())))
+    }
+
+    /// What comes of `text` handed over in pieces of `step` bytes, and after how many of them.
+    fn read_in_pieces(text: &[u8], step: usize) -> (Result<bool, HeadFault>, usize) {
+        let (mut bytes, mut interim) = (BytesMut::new(), 0);
+        for piece in text.chunks(step) {
+            let fresh = bytes.len();
+            bytes.extend_from_slice(piece);
+            match take(&mut bytes, fresh, &Method::GET, &mut interim) {
+                Ok(None) => {}
+                Ok(Some(_)) => return (Ok(true), fresh + piece.len()),
+                Err(fault) => return (Err(fault), fresh + piece.len()),
+            }
+        }
+        (Ok(false), text.len())
     }
 
     #[track_caller]
@@ -343,9 +378,10 @@ mod tests {
         let mut count = 0;
         for _ in 0..MOST_INTERIM {
             let mut bytes = BytesMut::from(interim(1).as_bytes());
-            assert!(take(&mut bytes, &Method::GET, &mut count).unwrap().is_none());
+            assert!(take(&mut bytes, 0, &Method::GET, &mut count).unwrap().is_none());
         }
-        let one_more = take(&mut BytesMut::from(interim(1).as_bytes()), &Method::GET, &mut count);
+        let mut bytes = BytesMut::from(interim(1).as_bytes());
+        let one_more = take(&mut bytes, 0, &Method::GET, &mut count);
         assert_eq!(one_more.map(|_| ()), Err(HeadFault::Interim));
     }
 
@@ -360,11 +396,46 @@ mod tests {
         assert_eq!(read(&long, &Method::GET).map(|_| ()), Err(HeadFault::TooLarge));
     }
 
+    #[test]
+    fn reads_a_head_however_it_is_cut() {
+        let text = b"HTTP/1.1 103 x\r\nLink: y\r\n\r\nHTTP/1.1 200 OK\r\nX: y\r\n\r\n";
+        for step in 1..=text.len() {
+            assert_eq!(read_in_pieces(text, step).0, Ok(true), "{step}");
+            let (cut, _) = text.split_at(text.len() - 1);
+            assert_eq!(read_in_pieces(cut, step).0, Ok(false), "{step}");
+        }
+        let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(LARGEST_HEAD));
+        assert_eq!(read_in_pieces(endless.as_bytes(), 1), (Err(HeadFault::TooLarge), LARGEST_HEAD));
+    }
+
+    #[test]
+    fn looks_at_a_head_only_when_a_line_has_ended() {
+        let garbage = b"SSH-2.0-x SSH-2.0-x\nSSH";
+        assert_eq!(read_in_pieces(garbage, 1), (Err(HeadFault::Syntax), 20));
+        // What ends no line in the new bytes was looked at before.
+        let mut bytes = BytesMut::from(&b"HTTP/1.1 200 OK\r\n: y"[..]);
+        for fresh in [17, bytes.len()] {
+            assert!(take(&mut bytes, fresh, &Method::GET, &mut 0).unwrap().is_none());
+        }
+        let seen = take(&mut bytes, 16, &Method::GET, &mut 0);
+        assert_eq!(seen.map(|_| ()), Err(HeadFault::Syntax));
+    }
+
+    #[test]
+    fn refuses_empty_lines_before_an_answer() {
+        for before in ["\r\n", "\n", "\r\n\r\n", "HTTP/1.1 100 x\r\n\r\n\r\n", "\r\nHTTP/1.1"] {
+            let text = format!("{before}HTTP/1.1 200 OK\r\n\r\n");
+            assert_eq!(read(&text, &Method::GET).map(|_| ()), Err(HeadFault::Syntax), "{before:?}");
+        }
+        // However many there are, the first one ends the matter.
+        assert_eq!(read_in_pieces(b"\n\n\n", 1), (Err(HeadFault::Syntax), 1));
+    }
+
     #[track_caller]
     fn writes(request: http::request::Builder, has_body: bool, expected: &str, framing: Framing) {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let mut out = Vec::new();
-        assert_eq!(write(&mut out, &parts, has_body), framing);
+        assert_eq!(write(&mut out, &parts, &[], has_body), framing);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 

@@ -131,6 +131,7 @@ impl Link {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Head, Lost>> {
         loop {
+            let fresh = self.read.len();
             match self.poll_read(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Lost::Broken(error))),
@@ -140,7 +141,7 @@ impl Link {
                 }
                 Poll::Ready(Ok(_)) => {}
             }
-            match head::take(&mut self.read, method, interim) {
+            match head::take(&mut self.read, fresh, method, interim) {
                 Ok(None) => {}
                 Ok(Some(head)) => return Poll::Ready(Ok(head)),
                 Err(fault) => return Poll::Ready(Err(Lost::Refused(fault))),

@@ -28,6 +28,7 @@ use sending::Sending;
 
 use crate::gateway::Denial;
 use crate::gateway::Pass;
+use crate::gateway::Sealed;
 use crate::telemetry::Metrics;
 
 /// The connections of one worker to every upstream.
@@ -87,10 +88,10 @@ impl Upstreams {
         now: Instant,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         let timeout = pass.route().response_timeout;
-        let destination = Arc::clone(pass.destination());
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
-        let parts = pass.seal(parts);
-        let mut sending = Sending::new(&parts, body);
+        let sealed = pass.seal(parts);
+        let mut sending = Sending::new(&sealed, body);
+        let Sealed { parts, destination, ours: _ } = sealed;
         let mut reused = self.pools.checkout(&destination, now);
         loop {
             let is_reused = reused.is_some();

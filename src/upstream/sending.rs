@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Buf as _;
 use bytes::Bytes;
 use http::HeaderMap;
-use http::request::Parts;
 use http_body::Body as _;
 use http_body::Frame;
 use tokio::io::AsyncWrite;
@@ -18,6 +17,7 @@ use tokio::net::TcpStream;
 use super::body::{BodyFault, RequestBody};
 use super::head;
 use super::head::Framing;
+use crate::gateway::Sealed;
 
 /// What is still to be written of a request.
 #[derive(Debug)]
@@ -46,9 +46,9 @@ pub(super) enum SendFault {
 }
 
 impl Sending {
-    pub(super) fn new(parts: &Parts, body: RequestBody) -> Self {
+    pub(super) fn new(sealed: &Sealed, body: RequestBody) -> Self {
         let mut out = Vec::with_capacity(USUAL_HEAD);
-        let framing = head::write(&mut out, parts, !body.is_empty());
+        let framing = head::write(&mut out, &sealed.parts, &sealed.ours, !body.is_empty());
         let body = (!body.is_empty()).then_some(body);
         let piece = Bytes::new();
         Self { out, written: 0, piece, tail: b"", body, framing, writes: 0 }

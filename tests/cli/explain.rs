@@ -102,6 +102,30 @@ fn explain_shows_each_step_and_no_credential() {
 }
 
 #[test]
+fn explain_tells_of_checks_that_nobody_makes() {
+    let folder = Folder::gateway();
+    let either = "  - { match: \"GET /either\", to: api, require: app or user }\nshutdown:";
+    folder.write("portcullis.yaml", &CONFIGURATION.replace("shutdown:", either));
+    let token = format!("Authorization: Bearer {}", folder.mint("key.pem", &[]));
+    let said = folder.run(&["explain", "/open", "-H", KEY, "-H", &token]);
+    assert!(said.out.contains("check      none, the route is public\n"), "{said:?}");
+    assert!(said.code == 0 && said.out.contains("authorization: [secret]"), "{said:?}");
+    let said = folder.run(&["explain", "/either", "-H", KEY, "-H", &token]);
+    assert!(
+        said.out.contains("check      user: not asked, its credential is removed\n"),
+        "{said:?}"
+    );
+    assert!(said.code == 0 && !said.out.contains("authorization"), "{said:?}");
+    for (target, lines) in [("/orders", vec![KEY, &token]), ("/either", vec![&*token])] {
+        let lines = lines.iter().flat_map(|line| ["-H", line]);
+        let line: Vec<&str> = ["explain", target].into_iter().chain(lines).collect();
+        let said = folder.run(&line);
+        assert!(said.code == 0 && said.out.contains("authorization: [secret]"), "{said:?}");
+        assert!(!said.out.contains("public") && !said.out.contains("not asked"), "{said:?}");
+    }
+}
+
+#[test]
 fn applications_are_kept_beside_the_configuration_that_names_them() {
     let folder = Folder::gateway();
     std::fs::create_dir(folder.path("etc")).unwrap();

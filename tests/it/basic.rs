@@ -13,11 +13,11 @@ use crate::world::people::{People, now};
 const PASSWORD: &str = "correct: horse";
 
 fn gateway(people: &People) -> World {
-    let checks = r#"
+    let checks = r"
   basic: { basic: self }
   redis: { jwt: [ { issuer: self, dialect: redis-7.8 } ] }
   app: { app_key: { header: X-App-Key } }
-"#;
+";
     let routes = r#"
   - { match: "* /v1/**", to: api, require: redis or basic }
   - { match: "GET /only/**", to: api, require: basic }

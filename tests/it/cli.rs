@@ -38,6 +38,8 @@ fn check_accepts_what_serve_would_run() {
     let folder = folder_with(&Setup::new());
     let output = run(folder.path(), &["check", "portcullis.yaml"]);
     assert_eq!(output.code, Some(0), "{output:?}");
+    let output = run(folder.path(), &["check"]);
+    assert_eq!(output.code, Some(0), "the usual name: {output:?}");
     let output = run(folder.path(), &["check", "portcullis.yaml", "--format", "json"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     let report: Value = serde_json::from_str(&output.out).unwrap();
@@ -121,11 +123,12 @@ fn check_tells_all_mistakes_at_once() {
 fn a_wrong_command_line_is_told_apart_from_a_wrong_configuration() {
     let folder = TempDir::new().unwrap();
     for arguments in
-        [&["no-such-command"][..], &["check"], &["check", "a", "b"], &["serve", "--no-such-flag"]]
+        [&["no-such-command"][..], &["init"], &["check", "a", "b"], &["serve", "--no-such-flag"]]
     {
         assert_eq!(run(folder.path(), arguments).code, Some(2), "{arguments:?}");
     }
     assert_eq!(run(folder.path(), &["check", "missing.yaml"]).code, Some(78));
+    assert_eq!(run(folder.path(), &["check"]).code, Some(78), "none of the usual name");
     for arguments in [&["--help"][..], &["--version"], &["serve", "--help"], &["app", "--help"]] {
         let output = run(folder.path(), arguments);
         assert_eq!(output.code, Some(0), "{arguments:?}: {output:?}");

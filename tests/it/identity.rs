@@ -279,3 +279,20 @@ fn only_a_verified_application_tells_the_address_of_its_client() {
         }
     }
 }
+
+#[test]
+fn a_header_of_the_gateway_itself_cannot_tell_who_calls() {
+    let with = |name: &str| {
+        let rule = format!("{{ require: app and user, forward: {{ {name}: user.sub }} }}");
+        Setup::new().defaults(&rule).try_start()
+    };
+    for name in ["X-Forwarded-For", "x_forwarded_host", "X-ForwardedProto", "X-Request-Id", "Host"]
+    {
+        assert!(with(name).is_err(), "{name}");
+    }
+    for name in ["X-Forwarded-User", "X-Request-User"] {
+        let request = with(name).unwrap().pass(&Ask::get("/api/x").signed());
+        oracle::identity(&request, &[(name, Some(USER))]);
+        assert_eq!(request.fields.one("x-forwarded-for"), "127.0.0.1");
+    }
+}

@@ -38,3 +38,4 @@ mod routes;
 mod second_factor;
 mod secured;
 mod tokens;
+mod unjudged;

@@ -18,10 +18,10 @@ const KEY: &str = "two_factor_authentication_public_key";
 const CODE: &str = "two_factor_authentication_private_key";
 
 fn gateway(people: &People) -> World {
-    let checks = r#"
+    let checks = r"
   app: { app_key: { header: X-App-Key } }
   ping: { jwt: [ { issuer: self, dialect: ping-proxies } ] }
-"#;
+";
     let routes = r#"
   - { match: "* /v1.0/private/**", to: api, require: ping }
   - { match: "* /v1.0/private/service/create", to: api, require: ping, second_factor: true }

@@ -18,6 +18,7 @@ use crate::gateway::Address;
 use crate::gateway::Decision;
 use crate::gateway::Denial;
 use crate::gateway::Pass;
+use crate::gateway::Sealed;
 use crate::inquiry::Peer;
 use crate::server::Asked;
 use crate::server::Judged;
@@ -196,18 +197,18 @@ impl Denied {
 }
 
 impl Allowed {
-    fn of(pass: Pass, mut parts: Parts, peer: &Peer, masks: &Masks) -> Self {
-        let destination = std::sync::Arc::clone(pass.destination());
-        crate::proxy::prepare(&mut parts, peer, &pass);
-        let sealed = pass.seal(parts);
+    fn of(mut pass: Pass, mut parts: Parts, peer: &Peer, masks: &Masks) -> Self {
+        crate::proxy::prepare(&mut parts, peer, &mut pass);
+        let Sealed { mut parts, ours, destination } = pass.seal(parts);
+        parts.headers.extend(ours.into_iter().map(|(name, value)| (Some(name), value)));
         Self {
             upstream: destination.name.to_string(),
             address: match &destination.address {
                 Address::Socket(address) => address.to_string(),
                 Address::Name(name, port) => format!("{name}:{port}"),
             },
-            request: masks.request_line(&sealed),
-            headers: masks.headers(&sealed.headers),
+            request: masks.request_line(&parts),
+            headers: masks.headers(&parts.headers),
         }
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Compiled {
     pub(super) checks: Vec<Check>,
     pub(super) keys: Vec<KeyLocation>,
     pub(super) tokens: Vec<Locations>,
+    /// Headers with credentials that upstreams get.
+    pub(super) kept: Vec<HeaderName>,
     /// Headers in which applications tell their clients' addresses.
     pub(super) addresses: Vec<HeaderName>,
     pub(super) remotes: Vec<Arc<RemoteKeys>>,
@@ -90,6 +92,7 @@ pub(super) fn compile(
             CheckSettings::Jwt(entries) => ground.user_gate(name, entries, written.place, findings),
             CheckSettings::Header(header) => {
                 let HeaderSettings { name, attribute } = header.clone();
+                ground.compiled.kept.push(name.clone());
                 Some(Gate::Header(HeaderGate { name, attribute }))
             }
             CheckSettings::Basic => Some(ground.basic_gate()),
@@ -151,8 +154,13 @@ impl Ground<'_> {
             Carrier::Pair { id, secret } => KeyLocation::pair(id.as_str(), secret.as_str()),
         };
         let location = location.map_err(|error| findings.error(place, error.to_string())).ok()?;
-        if !app.keep {
-            self.compiled.keys.push(location.clone());
+        match &app.carrier {
+            _ if !app.keep => self.compiled.keys.push(location.clone()),
+            Carrier::Header(name) => self.compiled.kept.push(name.clone()),
+            Carrier::Pair { id, secret } => {
+                self.compiled.kept.extend([id, secret].map(Clone::clone));
+            }
+            Carrier::Query(_) | Carrier::Cookie(_) => {}
         }
         self.compiled.addresses.extend(app.client_address.clone());
         let keys = Arc::clone(&self.apps);
@@ -263,7 +271,10 @@ impl Ground<'_> {
             places.map_err(|error| findings.error(carried.place, error.to_string())).ok()?;
         if !carried.keep {
             self.compiled.tokens.push(Locations::new(places.clone()));
-        } else if let Some(Ok(query)) = query {
+            return Some(places);
+        }
+        self.compiled.kept.extend(carried.header.cloned());
+        if let Some(Ok(query)) = query {
             // A token in a query ends up in the logs of whoever gets it.
             self.compiled.tokens.push(Locations::new([query]));
         }

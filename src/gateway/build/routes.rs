@@ -15,6 +15,7 @@ use crate::config::RouteEntry;
 use crate::config::RouteNumbers;
 use crate::config::Settings;
 use crate::config::UpstreamSettings;
+use crate::config::is_ours;
 use crate::dialect::SecondFactor;
 use crate::gateway::checks::{Check, Gate};
 use crate::gateway::denial::Kind;
@@ -334,7 +335,8 @@ fn forward_rules(
     let mut rules = Vec::new();
     for (name, fact) in written.into_iter().flatten() {
         let header = HeaderName::from_bytes(name.as_bytes()).ok();
-        let Some(header) = header.filter(|header| !NOT_IDENTITY.contains(header)) else {
+        let is_free = |name: &HeaderName| !NOT_IDENTITY.contains(name) && !is_ours(name);
+        let Some(header) = header.filter(is_free) else {
             findings.error(fact.place, format!("`{name}` is no header that can tell who calls"));
             continue;
         };

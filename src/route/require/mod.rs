@@ -142,6 +142,18 @@ impl Require {
         }
     }
 
+    /// The checks that were not needed for these outcomes, each once; none are held for the usual
+    /// requirement, whose checks are all asked.
+    pub fn unasked(&self, known: &[Option<Outcome>]) -> Vec<CheckIndex> {
+        let mut unasked = Vec::new();
+        self.root.visit(&mut |check| {
+            if known.get(check.0).copied().flatten().is_none() && !unasked.contains(check) {
+                unasked.push(*check);
+            }
+        });
+        unasked
+    }
+
     /// The checks it mentions, each once, in the order of mention.
     pub fn checks(&self) -> Vec<CheckIndex> {
         let mut checks = Vec::new();

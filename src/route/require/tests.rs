@@ -157,3 +157,23 @@ fn every_unknown_name_is_told_with_its_place() {
 fn checks_are_listed_once_in_order_of_mention() {
     assert_eq!(require("b and (a or b)").checks(), [CheckIndex(1), CheckIndex(0)]);
 }
+
+#[test]
+fn alternatives_that_were_not_needed_are_known() {
+    let unasked = |text: &str, known: &str| -> String {
+        let known: Vec<_> = known.chars().map(|c| (c != '-').then(|| outcome(c))).collect();
+        require(text).unasked(&known).iter().map(|check| NAMES[check.0]).collect()
+    };
+    for (text, known, expected) in [
+        ("a and b", "VV-", ""),
+        ("a or b", "V--", "b"),
+        ("a or b", "AV-", ""),
+        ("a or b or c", "V--", "bc"),
+        ("(a and b) or c", "VV-", "c"),
+        ("(a and b) or (a and c)", "VV-", "c"),
+        ("a or (b and b)", "V--", "b"),
+        ("a and b?", "VA-", ""),
+    ] {
+        assert_eq!(unasked(text, known), expected, "{text} {known}");
+    }
+}

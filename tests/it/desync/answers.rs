@@ -58,6 +58,8 @@ fn a_head_that_is_not_exactly_one_is_refused_and_ends_its_connection() {
         "http/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".into(),
         "HTTP/1.1 200 O\0K\r\nContent-Length: 5\r\n\r\nhello".into(),
         "HTTP/1.1 200 O\rK\r\nContent-Length: 5\r\n\r\nhello".into(),
+        "\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".into(),
+        "HTTP/1.1 100 x\r\n\r\n\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".into(),
         "HTTP/1.1 101 x\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n".into(),
         "HTTP/1.1 100 x\r\nContent-Length: 5\r\n\r\nhello".into(),
         "HTTP/1.1 103 x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".into(),
