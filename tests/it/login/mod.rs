@@ -40,6 +40,7 @@ stories! { ping_proxies in "ping-proxies":
     protected_routes
     second_factor
     second_factor_on_routes
+    second_factor_tries
     states
 }
 
