@@ -300,7 +300,7 @@ pub(super) fn hashes_of(credentials: &Credentials) -> Vec<Secret<String>> {
     credentials.passwords.iter().map(|password| password.phc.clone()).collect()
 }
 
-const fn judge_state(state: UserState, door: Door) -> Result<(), SignInError> {
+pub(super) const fn judge_state(state: UserState, door: Door) -> Result<(), SignInError> {
     match (state, door) {
         (UserState::Active, _) | (UserState::Expired, Door::Password) => Ok(()),
         (UserState::Expired, Door::Session) => Err(SignInError::PasswordExpired),

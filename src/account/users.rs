@@ -1,6 +1,6 @@
 //! What users who are signed in ask about themselves, and alter.
 
-use super::accounts::{Accounts, Attempt, Door, SignInError, unavailable};
+use super::accounts::{Accounts, Attempt, Door, SignInError, judge_state, unavailable};
 use super::passwords::RegisterError;
 use crate::id::{SessionId, UserId};
 use crate::secret::Secret;
@@ -15,6 +15,13 @@ impl Accounts {
             Err(StoreError::NotFound) => Err(SignInError::Wrong),
             Err(error) => Err(unavailable(error)),
         }
+    }
+
+    /// A user who may have a further token: in the state that signing in asks for.
+    pub async fn active_user(&self, id: &UserId) -> Result<UserRecord, SignInError> {
+        let user = self.user(id).await?;
+        judge_state(user.state, Door::Session)?;
+        Ok(user)
     }
 
     /// A user who shows the password once more, whatever the second factor.

@@ -6,6 +6,7 @@ use super::fields;
 use super::fields::FieldRule;
 use super::fields::Fields;
 use super::fields::ReadError;
+use super::fields::Slot;
 use crate::config::CallKind;
 use crate::config::Failure;
 
@@ -76,6 +77,17 @@ impl Call {
     /// Whether a body means anything to this call.
     pub const fn reads_body(&self) -> bool {
         !self.fields.is_empty()
+    }
+
+    /// What this call itself calls the login name and the password that is to be set.
+    pub fn own_name<'n>(&'n self, field: &'n str) -> &'n str {
+        let slots: &[Slot] = match field {
+            "login" => &[Slot::Login],
+            "password" => &[Slot::NewPassword, Slot::Password],
+            _ => &[],
+        };
+        let rule = slots.iter().find_map(|slot| self.fields.iter().find(|rule| rule.slot == *slot));
+        rule.map_or(field, |rule| rule.name.as_str())
     }
 
     /// Reads a body; `content_type` is the header as it was sent, if it was.

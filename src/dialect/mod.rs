@@ -5,6 +5,7 @@
 
 mod answer;
 mod call;
+mod client;
 mod compile;
 mod fields;
 mod load;
@@ -23,11 +24,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
-
 pub use crate::config::{CallKind, Failure, Refusal};
 pub use answer::{Answer, Answers, Voice};
 pub use call::{Call, CallMatch, Caller};
+pub use client::ClientHeaders;
 pub use fields::{Fields, ReadError};
 pub use scope::{Name, Scope};
 pub use second_factor::{SecondFactor, Taken};
@@ -57,17 +57,6 @@ pub struct Dialect {
     pub lockout: Lockout,
     /// How long a session can be refreshed; none when it cannot.
     pub refresh: Option<RefreshTerms>,
-}
-
-/// Headers in which a verified application tells about its own client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientHeaders {
-    /// The header with the client's address.
-    pub address: HeaderName,
-    /// The header with the client's user agent.
-    pub agent: HeaderName,
-    /// Whether a request without them is refused.
-    pub is_required: bool,
 }
 
 /// When an account is locked.

@@ -29,6 +29,8 @@ pub struct Taken {
     pub answer: Option<(Secret<String>, Secret<String>)>,
     /// What is left, to be sent on.
     pub rest: Vec<u8>,
+    /// What is left, alike with the members and without them: the same call is known by it.
+    pub compared: Vec<u8>,
 }
 
 impl SecondFactor {
@@ -56,8 +58,11 @@ impl SecondFactor {
         let missing =
             |name: &String| ReadError { failure: Failure::MissingField, field: Some(name.clone()) };
         match (challenge, code) {
-            (None, None) => Ok(Taken { answer: None, rest: body.to_vec() }),
-            (Some(challenge), Some(code)) => Ok(Taken { answer: Some((challenge, code)), rest }),
+            (None, None) => Ok(Taken { answer: None, rest: body.to_vec(), compared: rest }),
+            (Some(challenge), Some(code)) => {
+                let compared = rest.clone();
+                Ok(Taken { answer: Some((challenge, code)), rest, compared })
+            }
             (Some(_), None) => Err(missing(&self.code)),
             (None, Some(_)) => Err(missing(&self.challenge)),
         }
@@ -143,6 +148,18 @@ mod tests {
     fn a_body_without_them_goes_on_byte_for_byte() {
         for body in ["{}", "{ \"a\" : 1 }", r#"{"Pub":"k"}"#] {
             assert_eq!(take(body), Ok((None, body.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_call_is_the_same_with_the_members_and_without_them() {
+        let members = SecondFactor { challenge: "pub".to_owned(), code: "priv".to_owned() };
+        let compared = |body: &str| members.take(body.as_bytes()).unwrap().compared;
+        let first = r#"{ "a": 1.50, "b": [1, 2] }"#;
+        let again = r#"{ "a": 1.50, "b": [1, 2], "pub": "k", "priv": "123456" }"#;
+        assert_eq!(compared(first), compared(again));
+        for other in [r#"{ "a": 1.5, "b": [1, 2] }"#, r#"{ "b": [1, 2], "a": 1.50 }"#, "{}"] {
+            assert_ne!(compared(first), compared(other), "{other}");
         }
     }
 

@@ -257,7 +257,7 @@ fn answers_are_the_documented_ones() {
         concat!(
             r#"{"error":"Two Factor Authentication Required","#,
             r#""message":"Repeat the request with the two-factor authentication keys.","#,
-            r#""api_request_id":"r","two_factor_authentication_public_key":"k","#,
+            r#""two_factor_authentication_public_key":"k","#,
             r#""two_factor_authentication_service":"totp","two_factor_authentication_target":"a**@b"}"#,
         ),
     );

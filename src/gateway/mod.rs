@@ -199,6 +199,7 @@ impl Gateway {
         } else if route.access == Access::Public {
             trail.note(Step::Check, || "none, the route is public".to_owned());
         }
+        judge_client(route, presented.inquiry.headers, &established)?;
         Ok(established)
     }
 
@@ -308,6 +309,22 @@ impl Gateway {
     /// Header names that only we may write.
     pub const fn reserved(&self) -> &Arc<IdentityNames> {
         &self.reserved
+    }
+}
+
+/// Where the dialect of a route wants applications to tell of their clients, this one does. A call
+/// of a dialect reads the same headers where it is answered.
+fn judge_client(
+    route: &Route,
+    headers: &HeaderMap,
+    established: &Established,
+) -> Result<(), Denial> {
+    let Voice::Dialect(dialect) = &route.voice else { return Ok(()) };
+    let client = dialect.client.as_ref().filter(|client| client.is_required);
+    let is_app = established.principal.app.is_some();
+    match client.filter(|_| is_app) {
+        Some(client) if client.read(headers).is_none() => Err(Denial::ClientAddress),
+        _ => Ok(()),
     }
 }
 

@@ -50,17 +50,18 @@ impl Pending {
     /// Hands the pass out if the user has no second factor, or showed it in `body`; with what is left
     /// of the body. The head is altered to fit.
     pub async fn confirm(self, parts: &mut Parts, body: Bytes) -> Result<(Pass, Bytes), Denial> {
-        let (answer, rest) = if is_json(&parts.headers) && !body.is_empty() {
+        let (answer, rest, compared) = if is_json(&parts.headers) && !body.is_empty() {
             let taken = self.factor.take(&body).map_err(|error| match error.failure {
                 Failure::TooLarge => Denial::BodyTooLarge,
                 _other => Denial::BodyUnreadable,
             })?;
-            (taken.answer, Bytes::from(taken.rest))
+            (taken.answer, Bytes::from(taken.rest), Bytes::from(taken.compared))
         } else {
-            (None, body)
+            (None, body.clone(), body)
         };
         let app = self.pass.principal().app.as_ref().map(|app| app.id.clone());
-        let request = (&parts.method, parts.uri.path_and_query(), Digest::of(&rest).to_string());
+        let request =
+            (&parts.method, parts.uri.path_and_query(), Digest::of(&compared).to_string());
         let request = Digest::of(format!("{request:?}").as_bytes());
         let (user, address) = (self.user, self.address);
         let vouching = self.vouching.ok_or(Denial::Vouch(VouchError::Unavailable))?;

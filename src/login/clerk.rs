@@ -146,10 +146,10 @@ impl Clerk {
         now: Timestamp,
     ) -> Result<Response<Body>, Failed> {
         let own = own(asked)?;
+        let user = self.accounts.active_user(&own.user).await?;
         if !self.accounts.extend_session(&own.session, life.until()).await? {
             return Err(Failure::InvalidToken.into());
         }
-        let user = self.accounts.user(&own.user).await?;
         let granted =
             Granted { session: own.session.clone(), user, refresh_token: None, record: None };
         grant(asked, &granted, life, now)

@@ -18,7 +18,6 @@ use tokio::time;
 
 use crate::dialect::Call;
 use crate::dialect::Caller;
-use crate::dialect::ClientHeaders;
 use crate::dialect::Failure;
 use crate::dialect::Fields;
 use crate::dialect::Name;
@@ -194,29 +193,20 @@ fn client(
     has_app: bool,
     peer: IpAddr,
 ) -> Result<Client, Failure> {
-    let agent = |name| single(headers, name).map(|text| text.chars().take(MOST_AGENT).collect());
-    let itself = || Client { address: peer, agent: agent(&header::USER_AGENT).unwrap_or_default() };
+    let short = |agent: &str| agent.chars().take(MOST_AGENT).collect();
+    let itself = || {
+        let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Client { address: peer, agent: agent.map(short).unwrap_or_default() }
+    };
     // Somebody without a key could tell any address, and so be limited as somebody else.
     let Some(told) = door.service.dialect.client.as_ref().filter(|_| has_app) else {
         return Ok(itself());
     };
-    let ClientHeaders { address, agent: program, is_required } = told;
-    let has = headers.contains_key(address);
-    if !has && !is_required {
+    if !told.is_required && !headers.contains_key(&told.address) {
         return Ok(itself());
     }
-    let address = single(headers, address).and_then(|text| text.trim().parse::<IpAddr>().ok());
-    let agent = agent(program).filter(|agent: &String| !agent.is_empty() || !is_required);
-    match (address, agent) {
-        (Some(address), Some(agent)) => Ok(Client { address: address.to_canonical(), agent }),
-        _ => Err(Failure::BadClient),
-    }
-}
-
-fn single<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<&'h str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?.to_str().ok()?;
-    values.next().is_none().then_some(value)
+    let (address, agent) = told.read(headers).ok_or(Failure::BadClient)?;
+    Ok(Client { address, agent: short(agent) })
 }
 
 /// Calls on their way to the clerk; beyond them an answer comes at once.

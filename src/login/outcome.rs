@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::account::{
     Challenge, EnrolError, PasswordError, RegisterError, SessionError, SignInError,
 };
+use crate::dialect::Call;
 use crate::dialect::Failure;
 use crate::dialect::Name;
 use crate::dialect::ReadError;
@@ -38,6 +39,15 @@ impl Failed {
                 .with(Name::ChallengeTarget, challenge.target.as_str());
         }
         scope
+    }
+
+    /// With the field that is wrong as the call itself names it.
+    pub(super) fn in_words_of(mut self, call: Option<&Call>) -> Self {
+        self.field = self.field.map(|field| match call {
+            Some(call) => call.own_name(&field).to_owned(),
+            None => field,
+        });
+        self
     }
 
     fn after(failure: Failure, retry_after: Option<Duration>) -> Self {

@@ -22,7 +22,8 @@ impl Clerk {
         };
         let password = Secret::new(password.expose().as_str());
         let attributes = fields.attributes.clone();
-        let user = self.accounts.register(login, password, attributes, asked.address).await?;
+        let user = self.accounts.register(login, password, attributes, asked.address).await;
+        let user = user.map_err(|error| Failed::from(error).in_words_of(asked.door.call()))?;
         self.open(asked, &user).await
     }
 
@@ -36,7 +37,8 @@ impl Clerk {
         let attributes = (!fields.attributes.is_empty()).then(|| fields.attributes.clone());
         let change = UserChange { login, attributes, permissions: None };
         let new = fields.new_password.as_ref().map(|new| Secret::new(new.expose().as_str()));
-        self.accounts.update(&own.user, &change, new, Some(&own.session)).await?;
+        let updated = self.accounts.update(&own.user, &change, new, Some(&own.session)).await;
+        updated.map_err(|error| Failed::from(error).in_words_of(asked.door.call()))?;
         let now = self.clock.now();
         let life = Life::new(&asked.door.service, None, now);
         self.extend(asked, life, now).await

@@ -25,6 +25,7 @@ mod framing;
 mod hosts;
 mod identity;
 mod issuers;
+mod login;
 mod many_routes;
 mod methods;
 mod metrics;
