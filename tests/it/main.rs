@@ -24,6 +24,7 @@ mod framing;
 mod hosts;
 mod identity;
 mod issuers;
+mod logins_under_attack;
 mod many_routes;
 mod methods;
 mod metrics;

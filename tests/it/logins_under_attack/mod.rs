@@ -1,0 +1,9 @@
+//! Login services attacked from outside: guessing, replaying, confusing, overloading, cutting off.
+
+mod confusion;
+mod cut_off;
+mod forms;
+mod guessing;
+mod refreshing;
+mod second_factors;
+mod stage;
