@@ -124,9 +124,10 @@ impl Keeper {
                 self.known.users.forget_all();
                 self.refresh_keys(now).await?;
             }
-            Touched::Some { apps: _, users, sessions, tokens, keys } => {
+            Touched::Some { apps: _, users, unlocked, sessions, tokens, keys } => {
                 self.note_ended(&sessions, &tokens, now).await?;
-                self.forget(&users).await;
+                self.known.users.forget(&users);
+                self.forget_failures(&unlocked).await;
                 if keys || is_turn || self.families().len() != self.served {
                     self.refresh_keys(now).await?;
                 }
@@ -153,13 +154,10 @@ impl Keeper {
         Ok(())
     }
 
-    /// What an operator changed about a user may be that it is unlocked.
-    async fn forget(&self, users: &[UserId]) {
-        self.known.users.forget(users);
-        for user in users {
-            if let Ok(record) = self.store.show_user(user).await
-                && record.state == UserState::Active
-            {
+    /// For these users only: what users change about themselves must not win them further guesses.
+    async fn forget_failures(&self, unlocked: &[UserId]) {
+        for user in unlocked {
+            if let Ok(record) = self.store.show_user(user).await {
                 self.throttle.reset(record.login.as_str());
             }
         }

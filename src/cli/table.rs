@@ -34,8 +34,30 @@ pub(super) fn words(scopes: &[String]) -> String {
 
 /// Writes one JSON value over several lines.
 pub(super) fn write_json(out: &mut dyn Write, value: &Value) -> anyhow::Result<()> {
-    writeln!(out, "{value:#}")?;
+    writeln!(out, "{}", harmless(&format!("{value:#}")))?;
     Ok(())
+}
+
+/// JSON on one line.
+pub(super) fn json_line(value: &Value) -> String {
+    harmless(&value.to_string())
+}
+
+/// JSON that does nothing to a terminal: some of it was written by users about themselves. What JSON
+/// leaves as it is, but a terminal obeys, stands in strings only, where an escape means the same.
+fn harmless(json: &str) -> String {
+    let is_obeyed =
+        |c: char| c.is_control() && c != '\n' || OBEYED.iter().any(|range| range.contains(&c));
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_obeyed(c) {
+            let mut units = [0; 2];
+            text.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }
 
 /// Writes aligned columns under their names.
@@ -55,4 +77,33 @@ pub(super) fn write_table(
         writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     Ok(())
+}
+
+/// What reorders or breaks the line that it stands in.
+const OBEYED: [std::ops::RangeInclusive<char>; 4] = [
+    '\u{61c}'..='\u{61c}',
+    '\u{200e}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2066}'..='\u{2069}',
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_for_a_terminal_means_the_same_and_does_nothing_to_it() {
+        let value = json!({"a\u{9b}": "\u{1b}[2J\n\u{7f}\u{85}\u{202e}x\u{2066}\u{2028}é😀", "b": [1, null]});
+        let mut shown = Vec::new();
+        write_json(&mut shown, &value).unwrap();
+        for text in [json_line(&value), String::from_utf8(shown).unwrap()] {
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+            assert!(text.contains("é😀"));
+            let obeyed =
+                |c: char| c.is_control() && c != '\n' || "\u{202e}\u{2066}\u{2028}".contains(c);
+            assert!(!text.contains(obeyed), "{text:?}");
+        }
+    }
 }

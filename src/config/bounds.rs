@@ -72,9 +72,9 @@ pub(super) const ROUTE_BODY: Bound = bytes("routes[].body", None, [0, TIB]);
 pub(super) const LOGIN_LIFETIME: Bound = time("login[].lifetime", None, [SECOND, 400 * DAY]);
 pub(super) const LOGIN_SESSIONS: Bound = count("login[].sessions", Some(100), [1, 10_000]);
 pub(super) const PASSWORD_MEMORY: Bound =
-    bytes("passwords.memory", Some(19 * MIB), [19 * MIB, 4 * GIB]);
-pub(super) const PASSWORD_PASSES: Bound = count("passwords.passes", Some(2), [2, 64]);
-pub(super) const PASSWORD_LANES: Bound = count("passwords.lanes", Some(1), [1, 64]);
+    bytes("passwords.memory", Some(19 * MIB), [19 * MIB, GIB]);
+pub(super) const PASSWORD_PASSES: Bound = count("passwords.passes", Some(2), [2, 16]);
+pub(super) const PASSWORD_LANES: Bound = count("passwords.lanes", Some(1), [1, 16]);
 pub(super) const PASSWORD_MIN_LENGTH: Bound = count("passwords.min_length", Some(8), [8, 256]);
 pub(super) const PASSWORD_CONCURRENT: Bound = count("passwords.concurrent", None, [1, 256]);
 pub(super) const PASSWORD_QUEUE: Bound = count("passwords.queue", Some(64), [1, 10_000]);

@@ -235,11 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn a_weaker_hash_than_the_default_is_refused() {
+    fn a_hash_weaker_than_the_default_or_costlier_than_kept_ones_may_be_is_refused() {
         for (keys, name, value) in [
             ("memory: 18MiB", "memory", "18MiB"),
+            ("memory: 1025MiB", "memory", "1025MiB"),
             ("passes: 1", "passes", "1"),
+            ("passes: 17", "passes", "17"),
             ("lanes: 0", "lanes", "0"),
+            ("lanes: 17", "lanes", "17"),
             ("min_length: 7", "min_length", "7"),
             ("concurrent: 0", "concurrent", "0"),
             ("queue: 0", "queue", "0"),
@@ -248,7 +251,10 @@ mod tests {
             let message = format!("`{name}` is {value}, which is out of bounds");
             assert!(found.len() == 1 && found[0].ends_with(&message), "{found:?}");
         }
-        assert_eq!(remarks("passwords: { memory: 1GiB, passes: 64, min_length: 256 }"), [""; 0]);
+        assert_eq!(
+            remarks("passwords: { memory: 1GiB, passes: 16, lanes: 16, min_length: 256 }"),
+            [""; 0]
+        );
     }
 
     #[test]

@@ -163,7 +163,10 @@ fn refuse(door: &Door, error: &ReadError, id: &RequestId) -> Response<Body> {
 /// The values of the body, and name and password where they come as HTTP Basic: the form of all of it
 /// is judged before any of it is believed.
 fn read(call: &Call, headers: &HeaderMap, body: &Bytes) -> Result<Fields, ReadError> {
-    let content_type = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    // Two types are two readings; a body that is coded is of another type than it says.
+    let is_plain = !headers.contains_key(header::CONTENT_ENCODING);
+    let content_type = single(headers, &header::CONTENT_TYPE).filter(|_| is_plain);
+    let content_type = content_type.map(str::as_bytes);
     let mut fields = call.read(content_type, body)?;
     if call.caller == Caller::Basic {
         let (login, password) = basic(headers).ok_or(Failure::MissingCredentials)?;

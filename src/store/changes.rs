@@ -33,6 +33,8 @@ pub enum Touched {
         apps: Vec<AppId>,
         /// Users: their state, attributes, permissions or credentials.
         users: Vec<UserId>,
+        /// Those among them that were unlocked or enabled.
+        unlocked: Vec<UserId>,
         /// Sessions that ended.
         sessions: Vec<SessionId>,
         /// Ids of tokens that were revoked.
@@ -50,6 +52,7 @@ impl Touched {
         Self::Some {
             apps: Vec::new(),
             users: Vec::new(),
+            unlocked: Vec::new(),
             sessions: Vec::new(),
             tokens: Vec::new(),
             keys: false,
@@ -60,18 +63,19 @@ impl Touched {
     fn of(mut rows: Vec<(String, String)>) -> Option<Self> {
         rows.sort_unstable();
         rows.dedup();
-        let (mut apps, mut users, mut sessions, mut tokens) = (vec![], vec![], vec![], vec![]);
-        let mut keys = false;
+        let (mut apps, mut users, mut unlocked) = (vec![], vec![], vec![]);
+        let (mut sessions, mut tokens, mut keys) = (vec![], vec![], false);
         for (kind, id) in rows {
             match Kind::parse(&kind)? {
                 Kind::App => apps.push(AppId::new(id)),
                 Kind::User => users.push(UserId::new(id)),
+                Kind::Unlocked => unlocked.push(UserId::new(id)),
                 Kind::Session => sessions.push(SessionId::new(id)),
                 Kind::Token => tokens.push(id),
                 Kind::Key => keys = true,
             }
         }
-        Some(Self::Some { apps, users, sessions, tokens, keys })
+        Some(Self::Some { apps, users, unlocked, sessions, tokens, keys })
     }
 }
 
@@ -115,18 +119,22 @@ impl Store {
 pub(super) enum Kind {
     App,
     User,
+    /// Beside `User`: one whose failed attempts are to be forgotten.
+    Unlocked,
     Session,
     Token,
     Key,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::App, Self::User, Self::Session, Self::Token, Self::Key];
+    const ALL: [Self; 6] =
+        [Self::App, Self::User, Self::Unlocked, Self::Session, Self::Token, Self::Key];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::App => "app",
             Self::User => "user",
+            Self::Unlocked => "unlocked",
             Self::Session => "session",
             Self::Token => "token",
             Self::Key => "key",

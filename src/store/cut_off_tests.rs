@@ -70,6 +70,7 @@ async fn a_revoked_token_is_dead_until_it_expires() {
     let touched = Touched::Some {
         apps: vec![],
         users: vec![],
+        unlocked: vec![],
         sessions: vec![],
         tokens: vec!["b".to_owned()],
         keys: false,
@@ -101,8 +102,14 @@ async fn a_signing_key_is_published_signs_and_is_retired() {
     let (folder, store) = fresh().await;
     let other = Store::open(&address(&folder)).await.unwrap();
     let mut seen = other.changes_since(None).await.unwrap().up_to;
-    let keys_touched =
-        Touched::Some { apps: vec![], users: vec![], sessions: vec![], tokens: vec![], keys: true };
+    let keys_touched = Touched::Some {
+        apps: vec![],
+        users: vec![],
+        unlocked: vec![],
+        sessions: vec![],
+        tokens: vec![],
+        keys: true,
+    };
     store.add_signing_key(&key("k1", "native", NOW), NOW).await.unwrap();
     assert_eq!(told(&other, &mut seen).await, keys_touched);
     let shared = NewSigningKey { public: None, ..key("k2", "native", NOW.plus(DAY)) };

@@ -148,8 +148,14 @@ async fn a_session_is_ended_by_its_owner_alone() {
     end(Some(&user.id)).await.unwrap();
     assert!(!is_live(&store, "s1").await);
     let sessions = vec![id.clone()];
-    let touched =
-        Touched::Some { apps: vec![], users: vec![], sessions, tokens: vec![], keys: false };
+    let touched = Touched::Some {
+        apps: vec![],
+        users: vec![],
+        unlocked: vec![],
+        sessions,
+        tokens: vec![],
+        keys: false,
+    };
     assert_eq!(told(&other, &mut seen).await, touched);
     end(None).await.unwrap();
     assert_eq!(told(&other, &mut seen).await, Touched::nothing(), "it had ended");

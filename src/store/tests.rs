@@ -36,7 +36,14 @@ pub(super) fn app(id: &str, name: &str) -> NewApp {
 }
 
 fn touched_apps(apps: Vec<AppId>) -> Touched {
-    Touched::Some { apps, users: vec![], sessions: vec![], tokens: vec![], keys: false }
+    Touched::Some {
+        apps,
+        users: vec![],
+        unlocked: vec![],
+        sessions: vec![],
+        tokens: vec![],
+        keys: false,
+    }
 }
 
 #[tokio::test]

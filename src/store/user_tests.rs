@@ -40,7 +40,14 @@ pub(super) async fn told(store: &Store, seen: &mut Point) -> Touched {
 
 fn touched_user(id: &UserId) -> Touched {
     let users = vec![id.clone()];
-    Touched::Some { apps: vec![], users, sessions: vec![], tokens: vec![], keys: false }
+    Touched::Some {
+        apps: vec![],
+        users,
+        unlocked: vec![],
+        sessions: vec![],
+        tokens: vec![],
+        keys: false,
+    }
 }
 
 fn patch(value: &Value) -> Map<String, Value> {
@@ -405,4 +412,16 @@ async fn whatever_alters_credentials_or_state_raises_the_revision() {
 fn hashes_are_not_shown_by_debug() {
     let shown = format!("{:?}", user("u1"));
     assert!(shown.contains("[secret]") && !shown.contains("first"), "{shown}");
+}
+
+#[tokio::test]
+async fn only_who_is_made_active_is_told_to_be_unlocked() {
+    let (folder, store, user) = with_user().await;
+    let other = Store::open(&address(&folder)).await.unwrap();
+    let mut seen = other.changes_since(None).await.unwrap().up_to;
+    for state in UserState::ALL {
+        store.set_state(&user.id, state, NOW).await.unwrap();
+        let Touched::Some { unlocked, .. } = told(&other, &mut seen).await else { panic!() };
+        assert_eq!(!unlocked.is_empty(), state == UserState::Active, "{state:?}");
+    }
 }

@@ -149,7 +149,8 @@ impl Store {
         self.update_user(id, &change, now).await
     }
 
-    /// Sets the state; [`UserState::Disabled`] ends all sessions in the same act.
+    /// Sets the state; [`UserState::Disabled`] ends all sessions in the same act, and
+    /// [`UserState::Active`] is noted as an unlocking also of a user who was active.
     pub async fn set_state(
         &self,
         id: &UserId,
@@ -163,6 +164,9 @@ impl Store {
             .bind(id.as_str())
             .execute(&mut *act)
             .await?;
+        if state == UserState::Active {
+            note(&mut act, Kind::Unlocked, id.as_str(), now).await?;
+        }
         if state == UserState::Disabled {
             end(&mut act, Ending::OfUser(id, None), EndReason::UserDisabled, now).await?;
         }

@@ -45,7 +45,7 @@ impl Served {
         Self::of(Process::start_trusting(folder.path(), &arguments, roots))
     }
 
-    fn of(mut process: Process) -> Self {
+    pub fn of(mut process: Process) -> Self {
         let line: Value = serde_json::from_str(&process.line("\"listening\"")).unwrap();
         let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
         let (public, admin) = (address("public"), address("admin"));
@@ -67,7 +67,7 @@ impl Served {
         }
     }
 
-    fn operator(&self, target: &str) -> Message {
+    pub fn operator(&self, target: &str) -> Message {
         let mut client = Client::connect(self.admin);
         client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         client.answer("GET").unwrap()

@@ -26,6 +26,7 @@ mod hosts;
 mod identity;
 mod issuers;
 mod login;
+mod logins_under_attack;
 mod many_routes;
 mod methods;
 mod metrics;

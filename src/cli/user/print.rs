@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::cli::table::{day, moment, write_table};
+use crate::cli::table::{day, json_line, moment, write_table};
 use crate::store::{Credentials, UserRecord};
 
 pub(super) fn user_json(user: &UserRecord, credentials: Option<&Credentials>) -> Value {
@@ -56,8 +56,8 @@ pub(super) fn write_user(out: &mut dyn Write, credentials: &Credentials) -> anyh
         writeln!(out, "codes left     {}", totp.recovery_codes)?;
     }
     writeln!(out, "created        {}", moment(Some(user.created_at)))?;
-    writeln!(out, "attributes     {}", Value::Object(user.attributes.clone()))?;
-    writeln!(out, "permissions    {}", user.permissions)?;
+    writeln!(out, "attributes     {}", json_line(&Value::Object(user.attributes.clone())))?;
+    writeln!(out, "permissions    {}", json_line(&user.permissions))?;
     writeln!(out)?;
     let rows = credentials
         .passwords

@@ -1,6 +1,7 @@
 //! A gateway in this process with its own upstream, folder, ports and clock.
 
 use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -312,6 +313,11 @@ impl World {
         let page = self.admin("/metrics").text();
         let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Where the configuration and the files beside it are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Writes a file beside the configuration.

@@ -3,6 +3,7 @@
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
+use std::io::Write;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
@@ -28,7 +29,15 @@ pub struct Output {
 /// Runs the binary in a folder until it ends.
 #[track_caller]
 pub fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let mut child = command(folder, arguments).spawn().unwrap();
+    run_with_input(folder, arguments, "")
+}
+
+/// The same for a command that reads its standard input.
+#[track_caller]
+pub fn run_with_input(folder: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = command(folder, arguments).stdin(Stdio::piped()).spawn().unwrap();
+    // One that reads nothing may have ended already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let out = drained(child.stdout.take().unwrap());
     let err = drained(child.stderr.take().unwrap());
     let read = |from: Receiver<String>| from.recv_timeout(DEADLINE);
