@@ -212,6 +212,12 @@ fn client(
     Ok(Client { address, agent: short(agent) })
 }
 
+fn single<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
 /// Calls on their way to the clerk; beyond them an answer comes at once.
 const MOST_CALLS: usize = 256;
 /// How long a call may take, waiting for its hash included.
