@@ -28,6 +28,7 @@ mod issuers;
 mod many_routes;
 mod methods;
 mod metrics;
+mod pass_through;
 mod paths;
 mod permissions;
 mod recorder;
