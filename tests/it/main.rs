@@ -37,5 +37,6 @@ mod reload;
 mod routes;
 mod second_factor;
 mod secured;
+mod sixth_dialect;
 mod tokens;
 mod unjudged;
