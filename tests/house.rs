@@ -242,7 +242,8 @@ fn every_configuration_in_the_readme_is_accepted() {
     let blocks: Vec<&str> =
         readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty());
-    for text in blocks {
+    // A dialect is read in a test that signs in with it.
+    for text in blocks.into_iter().filter(|text| !text.starts_with("dialect:")) {
         let mut loaded = portcullis::config::parse(Source::new("README.md", text)).unwrap();
         let mut findings = Findings::new();
         let gateway = server::compile(&mut loaded, &mut findings);

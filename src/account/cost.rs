@@ -2,6 +2,8 @@
 
 use argon2::{Algorithm, Argon2, Params, Version};
 
+use crate::config::PasswordSettings;
+
 /// What one hash by Argon2id costs; at least what OWASP's cheat sheet asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PasswordCost {
@@ -33,6 +35,13 @@ impl PasswordCost {
         let cost = Self::stored(memory_kib, passes, lanes)?;
         let is_enough = FLOORS.iter().any(|(kib, least)| memory_kib >= *kib && passes >= *least);
         if is_enough { Ok(cost) } else { Err(CostError::TooWeak) }
+    }
+
+    /// The cost that a configuration asks for.
+    pub fn configured(passwords: &PasswordSettings) -> Result<Self, CostError> {
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let memory_kib = u32::try_from(passwords.memory / 1024).unwrap_or(u32::MAX);
+        Self::new(memory_kib, small(passwords.passes), small(passwords.lanes))
     }
 
     /// The cost of a hash made before, which may be weaker than what we would make today.

@@ -62,7 +62,7 @@ impl Totp {
         if !is_code(code.expose()) {
             return None;
         }
-        let step = now.seconds().div_euclid(PERIOD);
+        let step = Self::step_at(now);
         // All are compared, so that time does not tell which clock is off.
         [step - 1, step, step + 1].into_iter().fold(None, |found, step| {
             let is_it = secret::equal(self.code(step).as_bytes(), code.expose().as_bytes());
@@ -70,8 +70,13 @@ impl Totp {
         })
     }
 
-    /// RFC 4226 §5.3.
-    pub(super) fn code(&self, step: i64) -> Zeroizing<String> {
+    /// The step of an instant.
+    pub const fn step_at(now: Timestamp) -> i64 {
+        now.seconds().div_euclid(PERIOD)
+    }
+
+    /// The code of a step, as RFC 4226 §5.3 has it.
+    pub fn code(&self, step: i64) -> Zeroizing<String> {
         let tag = hmac::sign(&self.0, &step.to_be_bytes());
         let last = tag.as_ref().last().copied().unwrap_or_default();
         let at = usize::from(last & 0xf);

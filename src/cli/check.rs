@@ -164,7 +164,7 @@ routes: [ { match: \"* /**\", to: api, public: true } ]
             files.push(entry.unwrap().path());
         }
         files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
-        assert_eq!(files.len(), 5);
+        assert_eq!(files.len(), 11);
         for file in files {
             let mut out = Vec::new();
             let args = CheckArgs { file, format: Format::Text };

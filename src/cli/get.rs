@@ -19,11 +19,12 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
-/// Sends a request without a body to `authority` (`HOST:PORT`).
+/// Sends a request to `authority` (`HOST:PORT`), which is its host unless a header says otherwise.
 pub(super) fn send(
     authority: &str,
     request: &str,
     headers: &[(String, String)],
+    body: &str,
     patience: Duration,
 ) -> io::Result<Answer> {
     let address = authority.to_socket_addrs()?.next();
@@ -31,11 +32,17 @@ pub(super) fn send(
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
-    let mut head = format!("{request} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n");
+    let mut head = format!("{request} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| name == "Host") {
+        head.extend(["Host: ", authority, "\r\n"]);
+    }
+    if !body.is_empty() {
+        head.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
+    }
     for (name, value) in headers {
         head.extend([name, ": ", value, "\r\n"]);
     }
-    head.push_str("\r\n");
+    head.extend(["\r\n", body]);
     stream.write_all(head.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(MOST_BYTES).read_to_end(&mut answer)?;

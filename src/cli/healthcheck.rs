@@ -49,7 +49,7 @@ pub fn run(args: &HealthcheckArgs, out: &mut dyn Write) -> anyhow::Result<Exit> 
         Some(url) => authority(url)?,
         None => configured(&args.config.config)?.to_string(),
     };
-    let answer = get::send(&authority, "GET /readyz?verbose", &[], PATIENCE)
+    let answer = get::send(&authority, "GET /readyz?verbose", &[], "", PATIENCE)
         .with_context(|| format!("no answer from http://{authority}/readyz"))?;
     let is_ready = answer.status == 200;
     writeln!(out, "{}", if is_ready { "ready" } else { "not ready" })?;

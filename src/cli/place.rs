@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::table::Layout;
-use crate::account::MasterKey;
+use crate::account::{MasterKey, PasswordCost, PasswordPolicy};
 use crate::config::{self, Findings, Length, Report, SecretRef, Secrets, Settings};
 use crate::id::UserId;
 use crate::server::StartError;
@@ -30,7 +30,7 @@ pub struct PlaceArgs {
 /// Where the key is that seals second factors and signing keys.
 #[derive(Debug, Args)]
 pub struct MasterArgs {
-    /// The master key, `file:PATH` or `env:NAME`
+    /// The master key, `file:PATH` or `env:NAME`, instead of the one that a configuration names
     #[arg(long, value_name = "REFERENCE", value_parser = reference)]
     pub master: Option<SecretRef>,
 }
@@ -46,6 +46,17 @@ impl PlaceArgs {
         Ok(Store::open_existing(&self.address()?).await?)
     }
 
+    /// How the configuration has passwords judged and kept; as by default when none is named.
+    pub(super) fn passwords(&self) -> anyhow::Result<(PasswordPolicy, PasswordCost)> {
+        let Some(config) = &self.config else {
+            return Ok((PasswordPolicy::default(), PasswordCost::DEFAULT));
+        };
+        let passwords = settings_of(config)?.passwords;
+        let cost = PasswordCost::configured(&passwords)
+            .with_context(|| format!("`passwords` of {}", config.display()))?;
+        Ok((PasswordPolicy { min_length: passwords.min_length }, cost))
+    }
+
     fn address(&self) -> anyhow::Result<StoreAddress> {
         match (&self.store, &self.config) {
             (Some(address), _) => Ok(address.clone()),
@@ -56,18 +67,32 @@ impl PlaceArgs {
 }
 
 impl MasterArgs {
-    /// Reads the master key.
-    pub(super) fn read(&self) -> anyhow::Result<MasterKey> {
-        let Some(reference) = &self.master else {
-            bail!("which master key? Give --master file:PATH or --master env:NAME");
+    /// Reads the master key: the one that is named, else that of the configuration.
+    pub(super) fn read(&self, place: &PlaceArgs) -> anyhow::Result<MasterKey> {
+        let text = match (&self.master, &place.config) {
+            (Some(reference), _) => Secrets::new(".").read(reference),
+            (None, Some(config)) => {
+                let Some(reference) = settings_of(config)?.master else {
+                    bail!("{} has no `secrets.master`; or give --master", config.display());
+                };
+                // As for the gateway: beside the configuration.
+                Secrets::new(config.parent().unwrap_or(Path::new("."))).read(&reference)
+            }
+            (None, None) => bail!("which master key? Give --master file:PATH, or --config FILE"),
         };
-        let text = Secrets::new(".").read(reference).context("master key")?;
-        MasterKey::parse(text.expose()).context("master key")
+        MasterKey::parse(text.context("master key")?.expose()).context("master key")
     }
 }
 
 fn store_of(path: &Path) -> anyhow::Result<StoreAddress> {
     let file = path.display();
+    let Some(store) = settings_of(path)?.store else {
+        bail!("{file} names no store; its applications stand under `apps` and are changed there");
+    };
+    StoreAddress::try_from(&store).with_context(|| format!("store of {file}"))
+}
+
+fn settings_of(path: &Path) -> anyhow::Result<Settings> {
     let refused = |report| StartError::Config(Box::new(report));
     let loaded = config::load(path).map_err(refused)?;
     let mut findings = Findings::new();
@@ -75,10 +100,7 @@ fn store_of(path: &Path) -> anyhow::Result<StoreAddress> {
     let Some(settings) = settings.filter(|_| !findings.has_errors()) else {
         return Err(refused(Report::new(loaded.source, findings)).into());
     };
-    let Some(store) = settings.store else {
-        bail!("{file} names no store; its applications stand under `apps` and are changed there");
-    };
-    StoreAddress::try_from(&store).with_context(|| format!("store of {file}"))
+    Ok(settings)
 }
 
 /// The user with this id, or else the one who signs in under this name.

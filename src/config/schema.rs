@@ -347,8 +347,18 @@ mod tests {
             names.push(name);
         }
         names.sort();
-        let expected =
-            ["remote-issuer.yaml", "several-upstreams.yaml", "sidecar.yaml", "standalone.yaml"];
+        let expected = [
+            "five-apis.yaml",
+            "login-native.yaml",
+            "pass-through-analogue.yaml",
+            "pass-through-monogoto.yaml",
+            "pass-through-ping-proxies.yaml",
+            "pass-through-redis.yaml",
+            "remote-issuer.yaml",
+            "several-upstreams.yaml",
+            "sidecar.yaml",
+            "standalone.yaml",
+        ];
         assert_eq!(names, expected);
     }
 }

@@ -167,9 +167,7 @@ fn cost(
     reference: &At<SecretRef>,
     findings: &mut Findings,
 ) -> Option<PasswordCost> {
-    let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let memory_kib = u32::try_from(passwords.memory / 1024).unwrap_or(u32::MAX);
-    PasswordCost::new(memory_kib, small(passwords.passes), small(passwords.lanes))
+    PasswordCost::configured(passwords)
         .map_err(|error| findings.error(reference.place, format!("`passwords`: {error}")))
         .ok()
 }

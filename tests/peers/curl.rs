@@ -30,7 +30,7 @@ fn every_line_of_the_demo_does_in_a_shell_what_it_says() {
             break;
         }
     }
-    assert_eq!(count, 12);
+    assert_eq!(count, 28);
     demo.signal("INT");
     assert_eq!(demo.end().0, Some(0));
 }

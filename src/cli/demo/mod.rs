@@ -4,6 +4,7 @@
 //! gateway is the real one: it is configured by a file and reached over a socket.
 
 mod echo;
+mod logins;
 mod stage;
 mod tries;
 
@@ -45,9 +46,10 @@ pub fn run(args: &DemoArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Signals::new()?
     };
     let clock = Clock::system();
+    let now = clock.now();
     let (port, problem) = usable(args.port);
     let echo = Echo::start()?;
-    let stage = runtime.block_on(Stage::set(port, echo.address(), clock.now()))?;
+    let stage = runtime.block_on(Stage::set(port, echo.address(), now))?;
     let running = Server::start(&stage.configuration(), Options { clock, ..Options::default() })?;
     let authority = running.public().to_string();
     if let Some(problem) = problem {
@@ -57,7 +59,8 @@ pub fn run(args: &DemoArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
             args.port
         )?;
     }
-    let tries = tries::all(&stage);
+    let mut tries = tries::all(&stage);
+    tries.extend(runtime.block_on(logins::all(&stage, &authority, now))?);
     let exit = if args.check {
         check(&tries, &authority, out)?
     } else {
@@ -98,13 +101,17 @@ fn introduce(stage: &Stage, running: &Running, out: &mut dyn Write) -> std::io::
         "  user           {}, who may see and change orders, not delete them\n",
         stage::USER
     )?;
-    writeln!(out, "Paste these into another terminal. The tokens are good for an hour.\n")
+    writeln!(
+        out,
+        "Paste these into another terminal. The tokens are good for five minutes at least, the one-time\n\
+         code for half a minute.\n"
+    )
 }
 
 fn check(tries: &[Try], authority: &str, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     for one in tries {
-        let answer = get::send(authority, &one.request_line(), &one.headers, PATIENCE)?;
+        let answer = get::send(authority, &one.request_line(), &one.headers, &one.body, PATIENCE)?;
         if answer.status == one.status && answer.body.contains(&one.shows) {
             writeln!(out, "ok      {} {}", answer.status, one.title)?;
         } else {

@@ -4,25 +4,23 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
+use zeroize::Zeroizing;
 
+use crate::account::{MasterKey, PasswordCost, Purpose, Totp, hash_password};
 use crate::clock::Timestamp;
 use crate::credentials::AppKey;
-use crate::id::AppId;
+use crate::id::{AppId, UserId};
 use crate::jwt::Algorithm;
 use crate::jwt::TokenSigner;
 use crate::secret::Secret;
 use crate::store::AppName;
-use crate::store::NewApp;
-use crate::store::NewSecret;
-use crate::store::Store;
-use crate::store::StoreAddress;
+use crate::store::{Login, NewApp, NewSecret, NewUser, Store, StoreAddress, UserState};
 
 /// The stage, set; the folder goes with it.
 #[derive(Debug)]
@@ -40,7 +38,20 @@ pub(super) struct Stage {
     pub(super) expired: Secret<String>,
     /// The same, signed by somebody else under the name of our key.
     pub(super) forged: Secret<String>,
+    /// The second factor of the user who has one.
+    pub(super) totp: Totp,
+    /// The key that seals what the gateway signs with.
+    pub(super) master: MasterKey,
 }
+
+/// Who signs in.
+pub(super) const LOGIN: &str = "anna@example.com";
+/// Who signs in with a second factor.
+pub(super) const LOGIN_WITH_FACTOR: &str = "berta@example.com";
+/// The password of both.
+pub(super) const PASSWORD: &str = "correct horse";
+/// The customer that both belong to.
+pub(super) const CUSTOMER: &str = "CustomerId_1";
 
 /// On whose behalf requests are made.
 pub(super) const USER: &str = "anna";
@@ -55,7 +66,18 @@ impl Stage {
         let configuration =
             CONFIGURATION.replace("PORT", &port.to_string()).replace("ECHO", &echo.to_string());
         folder.write(FILE, &configuration)?;
-        let (app, key) = create_app(&folder.0, now).await?;
+        let master = Zeroizing::new(random::<32>()?.map(|byte| format!("{byte:02x}")).concat());
+        folder.write("master.key", &master)?;
+        let address = folder.store()?;
+        let store = Store::open(&address).await?;
+        let set = async {
+            let (app, key) = create_app(&store, now).await?;
+            let totp = create_users(&store, &MasterKey::parse(master.as_bytes())?, now).await?;
+            anyhow::Ok((app, key, totp))
+        };
+        let set = set.await;
+        store.close().await;
+        let (app, key, totp) = set?;
         let wrong_key = AppKey::new(&app, &random()?);
         let token = |signer: &TokenSigner, issued: i64| {
             signer.sign(&Map::new(), &claims(issued)).map(Secret::new)
@@ -67,6 +89,8 @@ impl Stage {
             token: token(&signer, now.seconds())?,
             expired: token(&signer, now.seconds().saturating_sub(2 * HOUR))?,
             forged: token(&stranger, now.seconds())?,
+            totp,
+            master: MasterKey::parse(master.as_bytes())?,
             folder,
         })
     }
@@ -76,6 +100,11 @@ impl Stage {
         self.folder.0.join(FILE)
     }
 
+    /// Where applications, users and keys are kept.
+    pub(super) fn store(&self) -> anyhow::Result<StoreAddress> {
+        self.folder.store()
+    }
+
     /// Removes the folder, and says so when that fails.
     pub(super) fn strike(self) -> anyhow::Result<()> {
         let path = self.folder.0.clone();
@@ -83,18 +112,38 @@ impl Stage {
     }
 }
 
-async fn create_app(folder: &Path, now: Timestamp) -> anyhow::Result<(AppId, Secret<String>)> {
+async fn create_app(store: &Store, now: Timestamp) -> anyhow::Result<(AppId, Secret<String>)> {
     let id = AppKey::new_id(random()?);
     let key = AppKey::new(&id, &random()?);
     let name = AppName::parse("demo").context("the name of the application")?;
     let secret = NewSecret { digest: key.digest(), expires_at: None };
     let app = NewApp { id: id.clone(), name, scopes: Vec::new(), secret };
-    let address = StoreAddress::parse(&format!("sqlite:{}", folder.join("demo.db").display()))?;
-    let store = Store::open(&address).await?;
-    let created = store.create_app(&app, now).await;
-    store.close().await;
-    created?;
+    store.create_app(&app, now).await?;
     Ok((id, Secret::new((*key.text().expose()).to_owned())))
+}
+
+/// Two users with one password; the second has a second factor, which is returned.
+async fn create_users(store: &Store, master: &MasterKey, now: Timestamp) -> anyhow::Result<Totp> {
+    for login in [LOGIN, LOGIN_WITH_FACTOR] {
+        let hash = hash_password(Secret::new(PASSWORD), PasswordCost::DEFAULT, &[])?;
+        let attributes = json!({"CustomerId": CUSTOMER, "username": "anna", "name": "Anna"});
+        let user = NewUser {
+            id: UserId::generate(random()?),
+            login: Login::parse(login).context("the name of a user")?,
+            state: UserState::Active,
+            attributes: attributes.as_object().cloned().unwrap_or_default(),
+            permissions: json!({"Things": ["view"]}),
+            password: Some(hash),
+        };
+        store.create_user(&user, now).await?;
+        if login == LOGIN_WITH_FACTOR {
+            let totp = Totp::new(random()?);
+            let sealed = master.seal(Purpose::TotpSeed, user.id.as_str(), totp.seed().expose())?;
+            store.set_totp(&user.id, &sealed, true, now).await?;
+            return Ok(totp);
+        }
+    }
+    bail!("no user has a second factor")
 }
 
 fn claims(issued: i64) -> Value {
@@ -130,6 +179,10 @@ impl Folder {
     fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
         let path = self.0.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn store(&self) -> anyhow::Result<StoreAddress> {
+        Ok(StoreAddress::parse(&format!("sqlite:{}", self.0.join("demo.db").display()))?)
     }
 
     fn remove(&self) -> io::Result<()> {

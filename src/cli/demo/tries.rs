@@ -10,11 +10,13 @@ use super::stage::USER;
 #[derive(Debug)]
 pub(super) struct Try {
     /// What it shows.
-    pub(super) title: &'static str,
-    method: &'static str,
-    path: &'static str,
+    pub(super) title: String,
+    pub(super) method: String,
+    pub(super) path: String,
     /// Its header fields.
     pub(super) headers: Vec<(String, String)>,
+    /// Its body.
+    pub(super) body: String,
     /// The status to expect.
     pub(super) status: u16,
     /// What the answer's body holds.
@@ -42,6 +44,9 @@ impl Try {
         }
         // Nothing here holds a quote.
         self.headers.iter().try_for_each(|(name, value)| write!(out, " -H '{name}: {value}'"))?;
+        if !self.body.is_empty() {
+            write!(out, " -d '{}'", self.body)?;
+        }
         writeln!(out, "\n")
     }
 }
@@ -90,13 +95,21 @@ pub(super) fn all(stage: &Stage) -> Vec<Try> {
     ]
 }
 
-fn get(title: &'static str, path: &'static str) -> Try {
-    Try { title, method: "GET", path, headers: Vec::new(), status: 200, shows: String::new() }
+fn get(title: &str, path: &str) -> Try {
+    Try {
+        title: title.to_owned(),
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        headers: Vec::new(),
+        body: String::new(),
+        status: 200,
+        shows: String::new(),
+    }
 }
 
 impl Try {
-    fn by(self, method: &'static str) -> Self {
-        Self { method, ..self }
+    fn by(self, method: &str) -> Self {
+        Self { method: method.to_owned(), ..self }
     }
 
     fn with(self, headers: &[(&str, &str)]) -> Self {

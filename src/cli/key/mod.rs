@@ -77,7 +77,7 @@ pub async fn run(
         KeyCommand::Rotate { .. } => args.place.create().await?,
         _ => args.place.open().await?,
     };
-    let act = Act { store: &store, now: clock.now(), output: args.place.output, out, err };
+    let act = Act { store: &store, place: &args.place, now: clock.now(), out, err };
     let done = act.run(&args.command).await;
     store.close().await;
     done
@@ -85,8 +85,8 @@ pub async fn run(
 
 struct Act<'a> {
     store: &'a Store,
+    place: &'a PlaceArgs,
     now: Timestamp,
-    output: Layout,
     out: &'a mut (dyn Write + Send),
     err: &'a mut (dyn Write + Send),
 }
@@ -104,7 +104,7 @@ impl Act<'_> {
 
     async fn list(self) -> anyhow::Result<()> {
         let keys = self.store.signing_keys().await?;
-        if self.output == Layout::Json {
+        if self.place.output == Layout::Json {
             let keys = keys.iter().map(|key| key_json(key, &keys, self.now));
             return write_json(self.out, &keys.collect());
         }
@@ -144,12 +144,12 @@ impl Act<'_> {
         };
         let has_signer = keys.iter().any(|key| key.family == family && key.may_sign(self.now));
         let signs_from = if has_signer { self.now.plus(after) } else { self.now };
-        let key = new_signing_key(&master.read()?, family, algorithm, signs_from)?;
+        let key = new_signing_key(&master.read(self.place)?, family, algorithm, signs_from)?;
         self.store
             .add_signing_key(&key, self.now)
             .await
             .with_context(|| format!("rotate the key of {family}"))?;
-        match self.output {
+        match self.place.output {
             Layout::Json => write_json(
                 self.out,
                 &json!({
@@ -188,7 +188,7 @@ impl Act<'_> {
             outcome => outcome.with_context(|| format!("retire {kid}"))?,
         }
         let until = moment(Some(until));
-        match self.output {
+        match self.place.output {
             Layout::Json => write_json(self.out, &json!({"kid": kid, "verifies_until": until})),
             Layout::Table => Ok(writeln!(self.out, "retired {kid}; it verifies until {until}")?),
         }

@@ -10,7 +10,7 @@ use super::print::{user_json, write_user, write_users};
 use super::{JsonObject, UserCommand};
 use crate::account::{PasswordCost, PasswordPolicy, hash_password};
 use crate::cli::password::Source;
-use crate::cli::place::{find_user, random};
+use crate::cli::place::{PlaceArgs, find_user, random};
 use crate::cli::table::{Layout, write_json};
 use crate::clock::Timestamp;
 use crate::id::UserId;
@@ -22,8 +22,8 @@ use crate::store::{
 /// One command about to be carried out.
 pub(super) struct Act<'a, 'p> {
     pub(super) store: &'a Store,
+    pub(super) place: &'a PlaceArgs,
     pub(super) now: Timestamp,
-    pub(super) output: Layout,
     pub(super) policy: PasswordPolicy,
     pub(super) cost: PasswordCost,
     pub(super) passwords: &'a mut Source<'p>,
@@ -115,7 +115,7 @@ impl Act<'_, '_> {
             }
             users.extend(page);
         }
-        match self.output {
+        match self.place.output {
             Layout::Json => {
                 write_json(self.out, &users.iter().map(|user| user_json(user, None)).collect())
             }
@@ -202,14 +202,14 @@ impl Act<'_, '_> {
 
     async fn tell_user(self, id: &UserId) -> anyhow::Result<()> {
         let credentials = self.store.credentials_of(id).await?;
-        match self.output {
+        match self.place.output {
             Layout::Json => write_json(self.out, &user_json(&credentials.user, Some(&credentials))),
             Layout::Table => write_user(self.out, &credentials),
         }
     }
 
     pub(super) fn tell(self, user: &UserRecord, done: &str) -> anyhow::Result<()> {
-        match self.output {
+        match self.place.output {
             Layout::Json => write_json(
                 self.out,
                 &json!({"id": user.id.as_str(), "login": user.login.as_str(), "done": done}),

@@ -14,7 +14,6 @@ use serde_json::{Map, Value};
 use self::act::Act;
 use super::password::Source;
 use super::place::{MasterArgs, PlaceArgs};
-use crate::account::{PasswordCost, PasswordPolicy};
 use crate::clock::Clock;
 use crate::store::Login;
 
@@ -26,7 +25,7 @@ Examples:
   printf '%s' \"$PASSWORD\" | portcullis user add anna@example.com -c portcullis.yaml
   portcullis user attributes anna@example.com '{\"name\":\"Anna B.\",\"bio\":null}' -c portcullis.yaml
   portcullis user permissions anna@example.com '{\"Things\":[\"view\",\"edit\"]}' -c portcullis.yaml
-  portcullis user totp anna@example.com --master file:master.key -c portcullis.yaml
+  portcullis user totp anna@example.com -c portcullis.yaml
 
 A user is named by the id that `list` prints, or by the name to sign in with.")]
 pub struct UserArgs {
@@ -147,6 +146,7 @@ pub async fn run(
     passwords: &mut Source<'_>,
     (out, err): (&mut (dyn Write + Send), &mut (dyn Write + Send)),
 ) -> anyhow::Result<()> {
+    let (policy, cost) = args.place.passwords()?;
     // Only the first act on a store may create it; a mistyped path must not look like an empty store.
     let store = match args.command {
         UserCommand::Add { .. } => args.place.create().await?,
@@ -154,10 +154,10 @@ pub async fn run(
     };
     let act = Act {
         store: &store,
+        place: &args.place,
         now: clock.now(),
-        output: args.place.output,
-        policy: PasswordPolicy::default(),
-        cost: PasswordCost::DEFAULT,
+        policy,
+        cost,
         passwords,
         out,
         err,

@@ -24,8 +24,11 @@ impl Act<'_, '_> {
             );
         }
         let totp = Totp::new(random()?);
-        let sealed =
-            master.read()?.seal(Purpose::TotpSeed, user.id.as_str(), totp.seed().expose())?;
+        let sealed = master.read(self.place)?.seal(
+            Purpose::TotpSeed,
+            user.id.as_str(),
+            totp.seed().expose(),
+        )?;
         let codes = (0..RECOVERY_CODES)
             .map(|_| random().map(|bytes| RecoveryCode::new(&bytes)))
             .collect::<anyhow::Result<Vec<_>>>()?;
@@ -42,7 +45,7 @@ impl Act<'_, '_> {
 
         let address = totp.address(issuer, user.login.as_str());
         let codes: Vec<&str> = codes.iter().map(|code| *code.text().expose()).collect();
-        match self.output {
+        match self.place.output {
             Layout::Json => write_json(
                 self.out,
                 &json!({

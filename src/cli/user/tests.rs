@@ -324,3 +324,26 @@ async fn words_that_mean_nothing_are_refused_before_any_act() {
     }
     assert!(!shell.folder.path().join("p.db").exists());
 }
+
+#[tokio::test]
+async fn a_configuration_tells_the_master_key_and_how_long_a_password_must_be() {
+    let shell = Shell::new();
+    let path = shell.folder.path().join("portcullis.yaml");
+    let config = path.display().to_string();
+    let text = "listen: { public: 127.0.0.1:8080 }\nstore: sqlite:p.db\n\
+        upstreams: { api: { url: \"http://127.0.0.1:9000\" } }\n\
+        routes: [ { match: GET /, to: api, public: true } ]\n";
+    std::fs::write(&path, format!("{text}passwords: {{ min_length: 14 }}\n")).unwrap();
+    let add = ["add", "anna", "-c", &config];
+    let told = format!("{:#}", shell.run(&add, PASSWORD).await.unwrap_err());
+    assert!(told.contains("14 characters"), "{told}");
+    shell.run(&add, "correct: horse").await.unwrap();
+    let totp = ["totp", "anna", "-c", &config];
+    let told = format!("{:#}", shell.run(&totp, "").await.unwrap_err());
+    assert!(told.contains("has no `secrets.master`"), "{told}");
+    let told = format!("{:#}", shell.run(&["totp", "anna"], "").await.unwrap_err());
+    assert!(told.contains("which master key?"), "{told}");
+    // Relative to the file that names it.
+    std::fs::write(&path, format!("{text}secrets: {{ master: \"file:master.key\" }}\n")).unwrap();
+    assert!(shell.run(&totp, "").await.unwrap().0.contains("seed "));
+}

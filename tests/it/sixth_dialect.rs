@@ -1,0 +1,77 @@
+//! The dialect that the README shows: an API that nobody foresaw, added by a file.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::world::people::People;
+use crate::world::{Ask, DEADLINE, Setup, World};
+
+const PASSWORD: &str = "correct horse";
+
+fn readme() -> String {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, after) = readme.split_once("```yaml\ndialect: sixth\n").unwrap();
+    format!("dialect: sixth\n{}", after.split_once("```").unwrap().0)
+}
+
+fn gateway(people: &People) -> World {
+    let checks = r#"
+  app: { app_key: { header: X-App-Key } }
+  sixth: { jwt: [ { issuer: self, dialect: "file:sixth.yaml" } ] }
+"#;
+    let routes = r#"
+  - { match: "* /things/**", to: api, require: sixth }
+  - { match: "GET /api/control", to: api, require: app }
+"#;
+    Setup::new()
+        .file("sixth.yaml", &readme())
+        .checks(checks)
+        .routes(routes)
+        .defaults("{ forward: { X-Auth-User: user.id, X-App-Id: app.id } }")
+        .extra(&people.lines())
+        .extra("login: [ { dialect: \"file:sixth.yaml\" } ]")
+        .start()
+}
+
+fn login(world: &World, body: &str) -> (u16, Value) {
+    let ask = Ask::post("/session", body).field("Content-Type", "application/json");
+    let answer = world.answer(&ask);
+    (answer.status(), serde_json::from_slice(&answer.body).unwrap_or(Value::Null))
+}
+
+#[test]
+fn an_api_that_nobody_foresaw_is_added_by_the_file_in_the_readme() {
+    let people = People::new();
+    let anna = people.add("anna", PASSWORD, &Value::Null, &Value::Null);
+    let world = gateway(&people);
+    let good = json!({"name": "anna", "word": PASSWORD}).to_string();
+    let (status, said) = login(&world, &good);
+    assert_eq!((status, &said["seconds"]), (201, &json!(3600)));
+    let token = said["pass"].as_str().unwrap();
+    let bring = |value: String| Ask::get("/things/7").field("Authorization", value);
+    let seen = world.pass(&bring(format!("Sixth {token}")));
+    assert_eq!(seen.fields.one("x-auth-user"), anna.as_str());
+
+    let wrong = json!({"name": "anna", "word": "correct hors"}).to_string();
+    assert_eq!(login(&world, &wrong), (401, json!({"problem": "who are you"})));
+    let unknown = json!({"name": "berta", "word": PASSWORD}).to_string();
+    assert_eq!(login(&world, &unknown), (401, json!({"problem": "who are you"})));
+    for body in ["", "{", "[]", r#"{"name":7,"word":"x"}"#, r#"{"name":"anna"}"#] {
+        assert_eq!(login(&world, body).0, 400, "{body}");
+    }
+    let told = world.deny(&bring(format!("Sixth {token}x")), &[401]);
+    assert_eq!(told.body, br#"{"problem":"log in"}"#);
+    world.deny(&bring(format!("Bearer {token}")), &[401]);
+    world.deny(&Ask::get("/things/7"), &[401]);
+    world.advance(3600);
+    // Until it has heard of its store again.
+    let deadline = Instant::now() + DEADLINE;
+    while world.answer(&bring(format!("Sixth {token}"))).status() == 503 {
+        assert!(Instant::now() < deadline, "the store is not heard");
+        std::thread::yield_now();
+    }
+    let told = world.deny(&bring(format!("Sixth {token}")), &[401]);
+    assert_eq!(told.body, br#"{"problem":"log in again"}"#);
+}
