@@ -65,12 +65,21 @@ impl Accounts {
         let login = Login::parse(login).ok_or(RegisterError::Name)?;
         self.settings.policy.judge(password.expose(), login.as_str())?;
         let ticket = self.ticket(|now| self.throttle.try_take_place(address, now)).await?;
+        let registration = self.ticket(|now| self.throttle.try_take_registration(address, now));
+        let registration = match registration.await {
+            Ok(registration) => registration,
+            Err(error) => {
+                ticket.forgive();
+                return Err(error.into());
+            }
+        };
         let random = random::bytes().map_err(|_| SignInError::Unavailable)?;
         let hashed = self.hasher.hash(password, &[]).await.map_err(SignInError::from);
         let hashed = match hashed {
             Ok(hashed) => hashed,
             Err(error) => {
                 ticket.forgive();
+                registration.forgive();
                 return Err(error.into());
             }
         };
@@ -82,7 +91,12 @@ impl Accounts {
             permissions: Value::Object(Map::new()),
             password: Some(hashed),
         };
-        match self.store.create_user(&user, self.clock.now()).await {
+        let created = self.store.create_user(&user, self.clock.now()).await;
+        if created.is_err() {
+            registration.forgive();
+        }
+        match created {
+            // The registration counts, so that one place does not fill the store.
             Ok(user) => {
                 ticket.forgive();
                 Ok(user)

@@ -7,6 +7,7 @@ use serde_json::Map;
 
 use super::tests::{ABROAD, HOME, PASSWORD, World, attempt, world};
 use super::*;
+use crate::clock::Timestamp;
 use crate::id::{AppId, SessionId};
 use crate::secret::Secret;
 use crate::store::{RefreshTerms, UserRecord, UserState};
@@ -85,6 +86,10 @@ async fn names_are_not_found_out_by_registering_them() {
     assert!(matches!(refused, RegisterError::SignIn(SignInError::Throttled { .. })));
 }
 
+fn refreshing(app: Option<&AppId>, tokens_until: Timestamp) -> Refreshing<'_> {
+    Refreshing { app, dialect: "any", tokens_until, grace: Duration::from_secs(30) }
+}
+
 #[tokio::test]
 async fn a_refresh_token_is_good_once_and_its_lost_reply_is_repeated() {
     let world = world().await;
@@ -94,7 +99,7 @@ async fn a_refresh_token_is_good_once_and_its_lost_reply_is_repeated() {
     let until = world.clock.now().plus(Duration::from_mins(5));
     let refresh = async |token: &Secret<String>, app: Option<&AppId>| {
         let token = Secret::new(token.expose().as_str());
-        world.accounts.refresh(token, app, until).await
+        world.accounts.refresh(token, &refreshing(app, until)).await
     };
     let first = opened.refresh_token.unwrap();
     let second = refresh(&first, Some(&app)).await.unwrap();
@@ -121,7 +126,7 @@ async fn a_session_ends_for_another_app_and_at_its_users_word() {
     let open = async || world.accounts.open_session(&opening(&world, &alice, &app)).await.unwrap();
     let refresh = async |granted: &Granted, app: Option<&AppId>| {
         let token = granted.refresh_token.as_ref().unwrap().expose().as_str();
-        world.accounts.refresh(Secret::new(token), app, until).await.map(drop)
+        world.accounts.refresh(Secret::new(token), &refreshing(app, until)).await.map(drop)
     };
     for foreign in [Some(&other), None] {
         let opened = open().await;

@@ -34,6 +34,19 @@ pub struct Opening<'a> {
     pub refresh: Option<RefreshTerms>,
 }
 
+/// A refresh that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Refreshing<'a> {
+    /// The application that asks.
+    pub app: Option<&'a AppId>,
+    /// The dialect in which it asks.
+    pub dialect: &'a str,
+    /// When the access token that is minted for it expires.
+    pub tokens_until: Timestamp,
+    /// How long after a refresh the same token gets the same answer.
+    pub grace: Duration,
+}
+
 /// A session that was opened or refreshed.
 #[derive(Debug)]
 pub struct Granted {
@@ -98,16 +111,17 @@ impl Accounts {
     pub async fn refresh(
         &self,
         token: Secret<&str>,
-        app: Option<&AppId>,
-        tokens_until: Timestamp,
+        asked: &Refreshing<'_>,
     ) -> Result<Granted, SessionError> {
+        let Refreshing { app, dialect, tokens_until, grace } = *asked;
         let token = RefreshToken::parse(token, &self.key).ok_or(SessionError::Invalid)?;
         let presented = Presented {
             session: &token.session,
             counter: token.generation,
             app,
+            dialect,
             tokens_until,
-            grace: GRACE,
+            grace,
         };
         let rotation = self.store.rotate_refresh(&presented, self.clock.now()).await;
         match rotation.map_err(failed)? {
@@ -182,6 +196,3 @@ fn failed(error: StoreError) -> SessionError {
     drop(unavailable(error));
     SessionError::Unavailable
 }
-
-/// How long after a refresh the same token gets the same answer.
-const GRACE: Duration = Duration::from_secs(30);

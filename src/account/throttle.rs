@@ -43,6 +43,8 @@ pub struct ThrottleSettings {
     pub network: Lockout,
     /// Wrong one-time codes for one account, from wherever, in however many attempts to sign in.
     pub codes: Lockout,
+    /// Users registered from one place.
+    pub registrations: Lockout,
     /// Budgets of strangers kept; beyond them, new ones are shared.
     pub capacity: usize,
 }
@@ -53,6 +55,7 @@ impl Default for ThrottleSettings {
         Self {
             network: Lockout { failures: 40, window: quarter, lock: quarter },
             codes: Lockout { failures: 10, window: quarter, lock: quarter },
+            registrations: Lockout { failures: 20, window: quarter, lock: quarter },
             capacity: 100_000,
         }
     }
@@ -85,6 +88,8 @@ enum Key {
     Network(Place),
     /// Wrong codes for an account.
     Codes(Digest),
+    /// Users registered from a place.
+    Registrations(Place),
     /// What is counted when there is no room to count apart.
     Shared(u8),
 }
@@ -142,6 +147,19 @@ impl Throttle {
     ) -> Result<Ticket, Limited> {
         let place = Place::of(address);
         let wanted = [(Key::Network(place), self.settings.network)];
+        let taken = self.state().take(&wanted, now, self.settings.capacity)?;
+        Ok(self.ticket(None, place, taken, now))
+    }
+
+    /// Lets a registration from `address` through. Unlike others, the ticket of one that succeeded is
+    /// to be dropped: a place makes so many users and no more.
+    pub fn try_take_registration(
+        self: &Arc<Self>,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<Ticket, Limited> {
+        let place = Place::of(address);
+        let wanted = [(Key::Registrations(place), self.settings.registrations)];
         let taken = self.state().take(&wanted, now, self.settings.capacity)?;
         Ok(self.ticket(None, place, taken, now))
     }
@@ -301,9 +319,10 @@ impl Key {
     const fn limited(&self, refusal: Refusal) -> Limited {
         match (self, refusal) {
             (_, Refusal::Contended) => Limited::Contended,
-            (Self::Network(_) | Self::Shared(_), Refusal::Exhausted { retry_after }) => {
-                Limited::Network { retry_after }
-            }
+            (
+                Self::Network(_) | Self::Registrations(_) | Self::Shared(_),
+                Refusal::Exhausted { retry_after },
+            ) => Limited::Network { retry_after },
             (
                 Self::Strangers(_) | Self::Usual(..) | Self::Codes(_),
                 Refusal::Exhausted { retry_after },

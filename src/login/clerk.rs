@@ -1,6 +1,7 @@
 //! The clerk's half: what a call asks for, done and answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Response;
 
@@ -8,7 +9,7 @@ use super::desk::Asked;
 use super::mint::{Grant, Life};
 use super::outcome::Failed;
 use super::told;
-use crate::account::{Accounts, Attempt, Granted, Opening, SecondFactorRule};
+use crate::account::{Accounts, Attempt, Granted, Opening, Refreshing, SecondFactorRule};
 use crate::account::{Answer as CodeAnswer, Lockout};
 use crate::clock::{Clock, Timestamp};
 use crate::dialect::CallKind;
@@ -118,16 +119,15 @@ impl Clerk {
         let Some(token) = &asked.fields.refresh_token else {
             return self.extend(asked, life, now).await;
         };
+        let dialect = &asked.door.service.dialect;
+        let refreshing = Refreshing {
+            app: asked.app.as_ref(),
+            dialect: &dialect.name,
+            tokens_until: life.until(),
+            grace: dialect.refresh.map_or(Duration::ZERO, |terms| terms.grace),
+        };
         let token = Secret::new(token.expose().as_str());
-        let granted = self.accounts.refresh(token, asked.app.as_ref(), life.until()).await?;
-        // Made by another service's login, and good there only.
-        let is_ours = granted
-            .record
-            .as_ref()
-            .is_none_or(|record| record.dialect == asked.door.service.dialect.name);
-        if !is_ours && asked.door.service.dialect.refresh.is_none() {
-            return Err(Failure::InvalidRefreshToken.into());
-        }
+        let granted = self.accounts.refresh(token, &refreshing).await?;
         grant(asked, &granted, life, now)
     }
 

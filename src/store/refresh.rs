@@ -28,7 +28,7 @@ impl Store {
     }
 }
 
-/// The order: a session that is over tells nothing; whoever lacks the right application, or comes
+/// The order: a session that is over, or of another dialect, tells nothing; whoever lacks the right application, or comes
 /// with a token used before, ends it even when it could not be refreshed any more, since its access
 /// tokens may live longer.
 async fn rotate(
@@ -39,6 +39,9 @@ async fn rotate(
     let Some(family) = read_family(act, presented.session).await? else {
         return Ok(Rotation::Ended);
     };
+    if family.session.dialect != presented.dialect {
+        return Ok(Rotation::Ended);
+    }
     if family.session.app.is_some() && family.session.app.as_ref() != presented.app {
         end(act, Ending::One(presented.session), EndReason::OtherApp, now).await?;
         return Ok(Rotation::OtherApp);

@@ -27,7 +27,7 @@ fn session(id: &str, user: &UserRecord) -> NewSession {
 
 fn presented(session: &SessionId, counter: i64) -> Presented<'_> {
     let tokens_until = NOW.plus(2 * DAY);
-    Presented { session, counter, app: None, tokens_until, grace: GRACE }
+    Presented { session, counter, app: None, dialect: "native", tokens_until, grace: GRACE }
 }
 
 /// The generation that came of it.
@@ -304,6 +304,19 @@ async fn a_token_whose_successor_was_used_is_a_theft_also_within_the_grace() {
         let dead = store.dead_sessions(None, NOW).await.unwrap();
         assert_eq!(dead.len(), 1, "its access tokens are cut off too");
     }
+}
+
+#[tokio::test]
+async fn a_token_of_another_dialect_is_none_and_harms_nothing() {
+    let (_folder, store, user) = with_user().await;
+    let new = session("s1", &user);
+    store.open_session(&new, MOST, NOW).await.unwrap();
+    for dialect in ["other", "Native", ""] {
+        let by = Presented { dialect, ..presented(&new.id, 0) };
+        assert_eq!(store.rotate_refresh(&by, NOW).await.unwrap(), Rotation::Ended, "{dialect}");
+    }
+    let rotation = store.rotate_refresh(&presented(&new.id, 0), NOW).await.unwrap();
+    assert!(matches!(rotation, Rotation::Next(_)), "{rotation:?}");
 }
 
 #[tokio::test]

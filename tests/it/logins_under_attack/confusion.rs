@@ -70,6 +70,21 @@ fn a_refresh_call_takes_nothing_but_a_refresh_token() {
 }
 
 #[test]
+fn a_refresh_token_is_good_at_its_own_service_only() {
+    let world = world_with(&["anna"]);
+    for (service, other, member) in
+        [("native", "monogoto", "refresh_token"), ("monogoto", "native", "refreshToken")]
+    {
+        let granted = body(&world.answer(&login(service, "anna", PASSWORD)));
+        let refresh = json!({"refresh_token": granted[member]});
+        let elsewhere = world.answer(&post(other, "/auth/refresh", &refresh));
+        assert_eq!(elsewhere.status(), 401, "{service} at {other}: {elsewhere:?}");
+        let here = world.answer(&post(service, "/auth/refresh", &refresh));
+        assert_eq!(here.status(), 200, "{here:?}");
+    }
+}
+
+#[test]
 fn a_call_about_oneself_takes_the_tokens_of_its_service_only() {
     let world = world_with(&["anna"]);
     for service in SERVICES.map(|service| service.name) {

@@ -1,6 +1,7 @@
 //! Passwords guessed at: what is counted, what is hashed, and who is not locked out.
 
 use serde_json::Value;
+use serde_json::json;
 
 use super::stage::PASSWORD;
 use super::stage::add;
@@ -12,6 +13,7 @@ use super::stage::from;
 use super::stage::hashes;
 use super::stage::login;
 use super::stage::operate;
+use super::stage::post;
 use super::stage::world_with;
 use crate::world::Ask;
 use crate::world::Message;
@@ -150,6 +152,25 @@ fn who_tries_many_accounts_is_limited_with_the_whole_network() {
         }
     }
     assert_eq!(world.answer(&from(right(), "2001:db8:1:3::1")).status(), 200);
+}
+
+#[test]
+fn one_place_registers_so_many_users_and_no_more() {
+    let world = world_with(&[]);
+    let register = |number: usize, address: &str| {
+        let user = json!({"email": format!("user{number}"), "username": "u", "password": PASSWORD});
+        from(post("analogue", "/api/users", &json!({"user": user})), address)
+    };
+    for number in 0..20 {
+        assert_eq!(world.answer(&register(number, ABROAD)).status(), 201, "{number}");
+    }
+    let answer = unhashed(&world, &register(20, ABROAD), 429);
+    assert_eq!(answer.fields.one("retry-after"), "900");
+    assert_eq!(world.answer(&register(20, HOME)).status(), 201);
+    // Whoever lives there signs in all the same.
+    assert_eq!(world.answer(&from(login("native", "user3", PASSWORD), ABROAD)).status(), 200);
+    world.advance(15 * 60);
+    assert_eq!(world.answer(&register(21, ABROAD)).status(), 201);
 }
 
 #[test]
