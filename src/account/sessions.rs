@@ -39,8 +39,8 @@ pub struct Opening<'a> {
 pub struct Refreshing<'a> {
     /// The application that asks.
     pub app: Option<&'a AppId>,
-    /// The dialect in which it asks.
-    pub dialect: &'a str,
+    /// The dialect whose sessions alone can be refreshed; none is any.
+    pub dialect: Option<&'a str>,
     /// When the access token that is minted for it expires.
     pub tokens_until: Timestamp,
     /// How long after a refresh the same token gets the same answer.

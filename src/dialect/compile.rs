@@ -67,6 +67,7 @@ impl Parts {
                 idle: length(&refresh.idle, "idle", findings),
                 absolute: length(&refresh.absolute, "absolute", findings),
                 grace: grace.map_or(DEFAULT_GRACE, |grace| grace.value.0),
+                is_for_any: refresh.any,
             };
             if let Some(grace) = grace.filter(|grace| grace.value.0 > MAX_GRACE) {
                 findings

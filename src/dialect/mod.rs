@@ -79,6 +79,8 @@ pub struct RefreshTerms {
     pub absolute: Duration,
     /// How long the answer to a refresh is repeated for a client that lost it.
     pub grace: Duration,
+    /// Whether sessions of other dialects can be refreshed here too.
+    pub is_for_any: bool,
 }
 
 impl Lockout {

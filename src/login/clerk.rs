@@ -122,7 +122,8 @@ impl Clerk {
         let dialect = &asked.door.service.dialect;
         let refreshing = Refreshing {
             app: asked.app.as_ref(),
-            dialect: &dialect.name,
+            dialect: (!dialect.refresh.is_some_and(|terms| terms.is_for_any))
+                .then_some(dialect.name.as_str()),
             tokens_until: life.until(),
             grace: dialect.refresh.map_or(Duration::ZERO, |terms| terms.grace),
         };

@@ -28,9 +28,9 @@ impl Store {
     }
 }
 
-/// The order: a session that is over, or of another dialect, tells nothing; whoever lacks the right application, or comes
-/// with a token used before, ends it even when it could not be refreshed any more, since its access
-/// tokens may live longer.
+/// The order: a session that is over, or of another dialect, tells nothing; whoever lacks the right
+/// application, or comes with a token used before, ends it even when it could not be refreshed any
+/// more, since its access tokens may live longer.
 async fn rotate(
     act: &mut SqliteConnection,
     presented: &Presented<'_>,
@@ -39,7 +39,7 @@ async fn rotate(
     let Some(family) = read_family(act, presented.session).await? else {
         return Ok(Rotation::Ended);
     };
-    if family.session.dialect != presented.dialect {
+    if presented.dialect.is_some_and(|dialect| dialect != family.session.dialect) {
         return Ok(Rotation::Ended);
     }
     if family.session.app.is_some() && family.session.app.as_ref() != presented.app {

@@ -113,8 +113,8 @@ pub struct Presented<'a> {
     pub counter: i64,
     /// The application that presents it.
     pub app: Option<&'a AppId>,
-    /// The dialect in which it is presented; a token of another one is none.
-    pub dialect: &'a str,
+    /// The dialect in which it is presented: a token of another one is none. None takes any.
+    pub dialect: Option<&'a str>,
     /// When the token that will be minted for it expires.
     pub tokens_until: Timestamp,
     /// How long after a refresh the same token is answered the same, as its reply may have been lost.

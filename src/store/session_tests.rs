@@ -27,7 +27,7 @@ fn session(id: &str, user: &UserRecord) -> NewSession {
 
 fn presented(session: &SessionId, counter: i64) -> Presented<'_> {
     let tokens_until = NOW.plus(2 * DAY);
-    Presented { session, counter, app: None, dialect: "native", tokens_until, grace: GRACE }
+    Presented { session, counter, app: None, dialect: Some("native"), tokens_until, grace: GRACE }
 }
 
 /// The generation that came of it.
@@ -312,7 +312,7 @@ async fn a_token_of_another_dialect_is_none_and_harms_nothing() {
     let new = session("s1", &user);
     store.open_session(&new, MOST, NOW).await.unwrap();
     for dialect in ["other", "Native", ""] {
-        let by = Presented { dialect, ..presented(&new.id, 0) };
+        let by = Presented { dialect: Some(dialect), ..presented(&new.id, 0) };
         assert_eq!(store.rotate_refresh(&by, NOW).await.unwrap(), Rotation::Ended, "{dialect}");
     }
     let rotation = store.rotate_refresh(&presented(&new.id, 0), NOW).await.unwrap();

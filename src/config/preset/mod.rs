@@ -135,6 +135,9 @@ pub struct RefreshEntry {
     /// How long the answer to a refresh is repeated for a client that lost it; 30s by default.
     #[serde(default)]
     pub grace: Option<At<Length>>,
+    /// Whether refresh tokens of other dialects' logins are good here too; false by default.
+    #[serde(default)]
+    pub any: bool,
 }
 
 /// What a token is made of.
