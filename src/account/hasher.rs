@@ -120,6 +120,7 @@ impl Hasher {
         let (reply, answer) = oneshot::channel();
         let shared = Arc::clone(&self.0);
         task::spawn_blocking(move || {
+            step_back();
             let done = (!reply.is_closed()).then(|| work(&shared));
             // Before the answer: whoever has it may ask again at once.
             drop(permit);
@@ -139,6 +140,14 @@ impl Hasher {
             Ok(Err(_)) | Err(_) => Err(HashError::Busy),
         }
     }
+}
+
+/// Lets every other thread go first: a core that hashes for tens of milliseconds must not make the
+/// requests wait that need it for microseconds. Stays so for the life of the thread, which is one of
+/// the control runtime's and serves no request. Where the system refuses, hashing goes on as it is.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
 }
 
 /// Hashes a password for keeping, here and now; for commands, which hash one and end.
@@ -251,6 +260,9 @@ impl fmt::Debug for Hasher {
 
 /// Bytes of a salt.
 const SALT: usize = 16;
+/// How far hashing steps back, of 19.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 15;
 
 #[cfg(test)]
 mod tests {
