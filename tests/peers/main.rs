@@ -15,6 +15,8 @@ mod programs;
 #[expect(dead_code, unused_imports, reason = "the rest is for the tests that need no program")]
 mod world;
 
+#[cfg(feature = "npm")]
+mod axios;
 mod cost;
 mod curl;
 mod fronts;
