@@ -3,6 +3,7 @@
 //! A running gateway refuses the tokens of an ended session within a second.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -37,11 +38,14 @@ pub enum SessionCommand {
     /// End one session, or all of an application; `user logout` ends those of a user
     Revoke {
         /// The session, as `list` prints it
-        #[arg(required_unless_present = "app")]
+        #[arg(required_unless_present_any = ["app", "token"])]
         id: Option<String>,
         /// All sessions that are bound to this application
         #[arg(long, value_name = "ID", conflicts_with = "id")]
         app: Option<String>,
+        /// One token by the `jti` among its claims; its session goes on
+        #[arg(long, value_name = "JTI", conflicts_with_all = ["id", "app"])]
+        token: Option<String>,
     },
 }
 
@@ -56,6 +60,7 @@ pub async fn run(
     let done = match &args.command {
         SessionCommand::List { user } => act.list(user.as_deref()).await,
         SessionCommand::Revoke { app: Some(app), .. } => act.revoke_app(app).await,
+        SessionCommand::Revoke { token: Some(jti), .. } => act.revoke_token(jti).await,
         SessionCommand::Revoke { id, .. } => act.revoke(id.as_deref().unwrap_or_default()).await,
     };
     store.close().await;
@@ -99,6 +104,19 @@ impl Act<'_> {
         match self.output {
             Layout::Json => write_json(self.out, &json!({"ended": [id]})),
             Layout::Table => Ok(writeln!(self.out, "ended {id}")?),
+        }
+    }
+
+    async fn revoke_token(self, jti: &str) -> anyhow::Result<()> {
+        // The store does not know what it would expire at: none lives longer than this.
+        let until = self.now.plus(LONGEST_LIFE);
+        self.store
+            .revoke_token(jti, until, self.now)
+            .await
+            .with_context(|| format!("end {jti}"))?;
+        match self.output {
+            Layout::Json => write_json(self.out, &json!({"ended": [jti]})),
+            Layout::Table => Ok(writeln!(self.out, "ended the token {jti}")?),
         }
     }
 
@@ -149,6 +167,9 @@ fn write_sessions(out: &mut dyn Write, sessions: &[SessionRecord]) -> anyhow::Re
     let head = ["ID", "USER", "APP", "DIALECT", "ADDRESS", "OPENED", "UNTIL", "AGENT"];
     write_table(out, &head, rows)
 }
+
+/// What a login service may be configured to make tokens good for.
+const LONGEST_LIFE: Duration = Duration::from_hours(400 * 24);
 
 #[cfg(test)]
 mod tests;

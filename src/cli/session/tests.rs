@@ -51,7 +51,7 @@ impl Shell {
                 dialect: "native".to_owned(),
                 address: "192.0.2.1".parse().unwrap(),
                 agent: "curl\u{1b}[31m/8".to_owned(),
-                tokens_until: NOW.plus(std::time::Duration::from_hours(1)),
+                tokens_until: NOW.plus(Duration::from_hours(1)),
                 refresh: None,
             };
             store.open_session(&new, 9, NOW).await.unwrap();

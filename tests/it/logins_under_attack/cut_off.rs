@@ -96,6 +96,23 @@ fn what_an_operator_ends_is_refused_on_every_worker() {
 }
 
 #[test]
+fn one_token_is_revoked_and_its_session_goes_on() {
+    let world = four_workers();
+    let granted = body(&world.answer(&login("native", "anna", PASSWORD)));
+    let text = granted["access_token"].as_str().unwrap();
+    let claims = URL_SAFE_NO_PAD.decode(text.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    let ask = thing("native", text);
+    let mut clients = everywhere(&world, &ask);
+    operate(world.folder(), &["session", "revoke", "--token", claims["jti"].as_str().unwrap()]);
+    refused_everywhere(&mut clients, &ask, Instant::now());
+    let refresh = json!({"refresh_token": granted["refresh_token"]});
+    let next = body(&world.answer(&post("native", "/auth/refresh", &refresh)));
+    world.pass(&thing("native", next["access_token"].as_str().unwrap()));
+    world.deny(&ask, &[401]);
+}
+
+#[test]
 fn the_tokens_of_a_deleted_user_are_refused_on_every_worker() {
     let world = four_workers();
     let ask = thing("analogue", &token(&world, "analogue", "anna"));
