@@ -128,8 +128,9 @@ impl Proxy {
             Decision::Confirm(pending) => {
                 let pass = pending.pass();
                 let rules = || rules(pass.reserved(), pass.stripping());
-                let body =
-                    RequestBody::streaming(body, MOST_CONFIRMED, gateway.body_timeout(), rules);
+                // Whichever is smaller: a body that tells no length has only this to stop it.
+                let limit = pending.route().body_limit.min(MOST_CONFIRMED);
+                let body = RequestBody::streaming(body, limit, gateway.body_timeout(), rules);
                 drop(gateway);
                 if is_logged {
                     record.describe(self, &parts, &trail, client_of(peer, trail.client));

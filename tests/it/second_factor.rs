@@ -25,6 +25,7 @@ fn gateway(people: &People) -> World {
     let routes = r#"
   - { match: "* /v1.0/private/**", to: api, require: ping }
   - { match: "* /v1.0/private/service/create", to: api, require: ping, second_factor: true }
+  - { match: "POST /v1.0/private/small", to: api, require: ping, second_factor: true, body: 64B }
   - { match: "GET /api/control", to: api, require: app }
 "#;
     Setup::new()
@@ -157,4 +158,28 @@ fn a_body_that_has_two_readings_or_no_end_is_refused() {
     let filled = |bytes: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - 8));
     world.deny(&raw(&filled(65_536)), &[499]);
     world.deny(&raw(&filled(65_537)), &[413]);
+}
+
+#[test]
+fn a_body_is_as_small_as_its_route_wants_however_it_is_framed() {
+    let people = People::new();
+    people.add("anna@example.com", PASSWORD, &Value::Null, &Value::Null);
+    let world = gateway(&people);
+    let token = token(&world, "anna@example.com", NOW);
+    let small = |bytes: usize, is_chunked: bool| {
+        let body = format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - 8));
+        let ask = Ask::post("/v1.0/private/small", &body)
+            .field("Content-Type", "application/json")
+            .field("Authorization", &token);
+        if !is_chunked {
+            return ask;
+        }
+        ask.without("Content-Length")
+            .field("Transfer-Encoding", "chunked")
+            .body(format!("{bytes:x}\r\n{body}\r\n0\r\n\r\n"))
+    };
+    for is_chunked in [false, true] {
+        world.pass(&small(64, is_chunked));
+        world.deny(&small(65, is_chunked), &[413]);
+    }
 }
