@@ -101,12 +101,13 @@ impl Keeper {
                 self.known.ended.heard(asked_at);
                 self.is_failing = false;
             }
-            Ok(Err(error)) => self.report(&error),
-            Err(_late) => self.report(&StoreError::Late.into()),
+            Ok(Err(error)) => self.report(&error, asked_at),
+            Err(_late) => self.report(&StoreError::Late.into(), asked_at),
         }
     }
 
-    fn report(&mut self, error: &KeepError) {
+    fn report(&mut self, error: &KeepError, asked_at: Timestamp) {
+        self.known.ended.heard_nothing(asked_at);
         if !self.is_failing {
             let error: &(dyn std::error::Error + 'static) = error;
             tracing::error!(error, "users and sessions cannot be kept up with");

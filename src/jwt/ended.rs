@@ -52,6 +52,12 @@ impl Ended {
         self.heard_at.store(at.millis(), Ordering::Release);
     }
 
+    /// There was no news at `at`. A clock that was set back must not make the silence look shorter than
+    /// it is.
+    pub fn heard_nothing(&self, at: Timestamp) {
+        self.heard_at.fetch_min(at.millis(), Ordering::AcqRel);
+    }
+
     /// Whether there was no news for so long that nothing is certain.
     pub fn is_silent(&self, now: Timestamp) -> bool {
         let heard_at = Timestamp::from_millis(self.heard_at.load(Ordering::Acquire));
@@ -121,5 +127,13 @@ mod tests {
         assert_eq!(ended.admit("s", None, late), Err(TokenError::KeysUnavailable));
         ended.heard(at(30));
         assert_eq!(ended.admit("s", None, late), Ok(()));
+        // The clock is set back by an hour while the store is silent, and goes on from there.
+        let back = at(30 - 3600);
+        ended.heard_nothing(back);
+        assert_eq!(ended.admit("s", None, back), Ok(()));
+        let late = back.plus(SILENCE + Duration::from_millis(1));
+        assert_eq!(ended.admit("s", None, late), Err(TokenError::KeysUnavailable));
+        ended.heard_nothing(at(60));
+        assert!(ended.is_silent(late), "no news brings nothing nearer");
     }
 }
