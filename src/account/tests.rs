@@ -11,7 +11,7 @@ use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{Digest, UserId};
 use crate::secret::Secret;
-use crate::store::{Login, NewUser, Store, StoreAddress, UserRecord, UserState};
+use crate::store::{Login, NewUser, Store, StoreAddress, UserChange, UserRecord, UserState};
 use crate::telemetry::Metrics;
 
 pub(super) const PASSWORD: &str = "correct horse";
@@ -301,4 +301,27 @@ async fn an_old_hash_is_renewed_when_the_password_is_shown() {
     assert!(kept().await.expose().starts_with("$argon2id$v=19$m=8,t=1,p=1$"));
     world.sign_in(attempt("alice", PASSWORD)).await.unwrap();
     assert_eq!(world.sign_in(attempt("alice", "wrong")).await.unwrap_err(), SignInError::Wrong);
+}
+
+#[tokio::test]
+async fn an_update_that_is_refused_has_altered_nothing() {
+    let world = world().await;
+    let anna = world.user("anna", UserState::Active).await;
+    world.user("berta", UserState::Active).await;
+    let new = "another good one";
+    for (login, password, refused) in [
+        ("berta", new, RegisterError::NameTaken),
+        ("carla", "short", RegisterError::Weak(WeakPassword::TooShort(8))),
+    ] {
+        let change = UserChange { login: Login::parse(login), ..UserChange::default() };
+        let updated =
+            world.accounts.update(&anna.id, &change, Some(Secret::new(password)), None).await;
+        assert_eq!(updated, Err(refused));
+        assert_eq!(world.sign_in(attempt("anna", password)).await, Err(SignInError::Wrong));
+        assert!(world.sign_in(attempt("anna", PASSWORD)).await.is_ok(), "{login}");
+    }
+    let change = UserChange { login: Login::parse("carla"), ..UserChange::default() };
+    world.accounts.update(&anna.id, &change, Some(Secret::new(new)), None).await.unwrap();
+    assert!(world.sign_in(attempt("carla", new)).await.is_ok());
+    assert_eq!(world.sign_in(attempt("anna", PASSWORD)).await, Err(SignInError::Wrong));
 }

@@ -40,21 +40,36 @@ impl Accounts {
         new: Option<Secret<&str>>,
         keep: Option<&SessionId>,
     ) -> Result<(), RegisterError> {
+        // All that can be refused comes first, so that what is refused has altered nothing.
+        let hash = match new {
+            Some(new) => Some(self.judged_hash(id, change, new).await?),
+            None => None,
+        };
         let now = self.clock.now();
-        if let Some(new) = new {
-            let login = match &change.login {
-                Some(login) => login.clone(),
-                None => self.user(id).await?.login,
-            };
-            self.settings.policy.judge(new.expose(), login.as_str())?;
-            let hash = self.hasher.hash(new, &[]).await.map_err(SignInError::from)?;
+        match self.store.update_user(id, change, now).await {
+            Ok(_) => {}
+            Err(StoreError::NameTaken) => return Err(RegisterError::NameTaken),
+            Err(StoreError::TooLong) => return Err(RegisterError::TooLong),
+            Err(error) => return Err(unavailable(error).into()),
+        }
+        if let Some(hash) = hash {
             self.store.replace_passwords(id, &hash, keep, now).await.map_err(unavailable)?;
         }
-        match self.store.update_user(id, change, now).await {
-            Ok(_) => Ok(()),
-            Err(StoreError::NameTaken) => Err(RegisterError::NameTaken),
-            Err(StoreError::TooLong) => Err(RegisterError::TooLong),
-            Err(error) => Err(unavailable(error).into()),
-        }
+        Ok(())
+    }
+
+    /// The hash of a new password that the policy allows under the name that the user will have.
+    async fn judged_hash(
+        &self,
+        id: &UserId,
+        change: &UserChange,
+        new: Secret<&str>,
+    ) -> Result<Secret<String>, RegisterError> {
+        let login = match &change.login {
+            Some(login) => login.clone(),
+            None => self.user(id).await?.login,
+        };
+        self.settings.policy.judge(new.expose(), login.as_str())?;
+        Ok(self.hasher.hash(new, &[]).await.map_err(SignInError::from)?)
     }
 }
