@@ -89,11 +89,15 @@ pub(super) fn routes(
     for (login, service) in settings.logins.iter().zip(services) {
         let Some(access) = access(names, login, findings) else { continue };
         for call in service.dialect.calls.values() {
-            let door = Arc::new(Door {
-                service: Arc::clone(service),
-                kind: call.kind,
-                user: user(service, call, settings, kept),
-            });
+            let demands = call.caller == Caller::Token;
+            let user = if demands { user(service, settings, kept) } else { None };
+            if demands && user.is_none() {
+                // A call without a judge would take whoever comes.
+                let text = format!("nothing can judge the tokens for `{}`", call.kind.name());
+                findings.error(login.dialect.place, text);
+                continue;
+            }
+            let door = Arc::new(Door { service: Arc::clone(service), kind: call.kind, user });
             let host = login.host.as_ref().map(|host| host.value.as_str());
             let texts = call.matches.iter().map(|place| place.pattern(host));
             routes.extend(texts.filter_map(|text| {
@@ -145,11 +149,8 @@ fn route(door: &Arc<Door>, access: Access, kept: &Kept) -> Route {
     }
 }
 
-/// What judges the token of a call that asks for one.
-fn user(service: &Service, call: &Call, settings: &Settings, kept: &Kept) -> Option<UserGate> {
-    if call.caller != Caller::Token {
-        return None;
-    }
+/// What judges the tokens of callers who have to bring one.
+fn user(service: &Service, settings: &Settings, kept: &Kept) -> Option<UserGate> {
     let own = OwnTokens::of(service);
     let schemes = service.dialect.token.schemes.iter();
     let schemes: Vec<_> = schemes.filter_map(|scheme| Scheme::parse(scheme)).collect();
