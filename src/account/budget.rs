@@ -6,17 +6,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-
-/// So many failures within a window close a budget for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lockout {
-    /// How many failures; zero never closes it.
-    pub failures: u32,
-    /// Counted from the first of them.
-    pub window: Duration,
-    /// Counted from the last of them.
-    pub lock: Duration,
-}
+use crate::dialect::Lockout;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Budget {

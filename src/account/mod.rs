@@ -38,7 +38,7 @@ pub use refresh_token::RefreshToken;
 pub use second_factor::{Demand, EnrolError, Enrolment};
 pub use sessions::{Granted, Opening, Refreshing, SessionError};
 pub use signing_key::{SigningKeyError, new_signing_key, open_key, open_signing_key};
-pub use throttle::{Limited, Lockout, Throttle, ThrottleSettings, Ticket};
+pub use throttle::{Limited, Throttle, ThrottleSettings, Ticket};
 pub use totp::{RECOVERY_CODES, RecoveryCode, SEED, Totp};
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::{Clock, Timestamp};
+use crate::dialect::Lockout;
 use crate::id::{Digest, UserId};
 use crate::secret::Secret;
 use crate::store::{Login, NewUser, Store, StoreAddress, UserChange, UserRecord, UserState};

@@ -15,9 +15,8 @@ use tokio::sync::Notify;
 
 use super::budget::{Budget, Refusal};
 use crate::clock::Timestamp;
+use crate::dialect::Lockout;
 use crate::id::Digest;
-
-pub use super::budget::Lockout;
 
 /// A try that was refused before it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

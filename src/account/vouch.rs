@@ -2,8 +2,8 @@
 
 use super::accounts::{Accounts, Answer, Attempt, SecondFactorRule, SignInError};
 use super::second_factor::Demand;
-use super::throttle::Lockout;
 use crate::credentials::{Proven, SecondFactorAsk, Vouch, VouchError};
+use crate::dialect::Lockout;
 use crate::id::Digest;
 use crate::secret::Secret;
 

@@ -9,8 +9,8 @@ use super::desk::Asked;
 use super::mint::{Grant, Life};
 use super::outcome::Failed;
 use super::told;
+use crate::account::Answer as CodeAnswer;
 use crate::account::{Accounts, Attempt, Granted, Opening, Refreshing, SecondFactorRule};
-use crate::account::{Answer as CodeAnswer, Lockout};
 use crate::clock::{Clock, Timestamp};
 use crate::dialect::CallKind;
 use crate::dialect::Failure;
@@ -217,7 +217,6 @@ pub(super) fn attempt_by<'a>(asked: &'a Asked, login: &'a str) -> Result<Attempt
         Some(_) => SecondFactorRule::Ask,
         None => SecondFactorRule::Refuse,
     };
-    let lockout = dialect.lockout;
     Ok(Attempt {
         login,
         password: Secret::new(password.expose().as_str()),
@@ -225,7 +224,7 @@ pub(super) fn attempt_by<'a>(asked: &'a Asked, login: &'a str) -> Result<Attempt
         app: asked.app.as_ref(),
         address: asked.address,
         request: request(asked, login),
-        lockout: Lockout { failures: lockout.failures, window: lockout.window, lock: lockout.lock },
+        lockout: dialect.lockout,
         second_factor,
     })
 }

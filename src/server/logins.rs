@@ -8,12 +8,13 @@ use tokio::task::JoinSet;
 
 use super::StartError;
 use crate::account::{
-    AccountSettings, Accounts, Guards, HashSettings, Hasher, Keeper, Keyring, Known, Lockout,
-    MasterKey, PasswordCost, PasswordPolicy, Throttle, ThrottleSettings,
+    AccountSettings, Accounts, Guards, HashSettings, Hasher, Keeper, Keyring, Known, MasterKey,
+    PasswordCost, PasswordPolicy, Throttle, ThrottleSettings,
 };
 use crate::clock::Clock;
 use crate::config::{At, Findings, PasswordSettings, SecretRef, Secrets, Settings};
 use crate::credentials::{KnownUsers, UserAsk, Vouch, Vouching};
+use crate::dialect::Lockout;
 use crate::gateway::Kept;
 use crate::login::{Asked, Clerk};
 use crate::store::Store;
@@ -173,8 +174,7 @@ fn cost(
 }
 
 /// Where no dialect says when an account is locked.
-const LOCKOUT: Lockout =
-    Lockout { failures: 10, window: Duration::from_mins(15), lock: Duration::from_mins(15) };
+const LOCKOUT: Lockout = Lockout::DEFAULT;
 /// How long a sign-in waits for its turn to be hashed.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Calls answered side by side.
