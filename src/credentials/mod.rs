@@ -6,6 +6,7 @@
 mod app_key;
 mod app_keys;
 mod authorization;
+mod basic;
 mod cookie;
 mod key_keeper;
 mod key_location;
@@ -20,6 +21,7 @@ mod vouching;
 pub use app_key::{AppKey, Shape, shape};
 pub use app_keys::{AppKeyError, AppKeys, ConfiguredApp, SharedKey};
 pub use authorization::Scheme;
+pub use basic::read_basic;
 pub use key_keeper::KeyKeeper;
 pub use key_location::{KeyLocation, Presented};
 pub use known_users::{KnownUsers, StoreSilent, UserAsk};

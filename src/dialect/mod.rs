@@ -27,7 +27,7 @@ use std::time::Duration;
 pub use crate::config::{CallKind, Failure, Refusal};
 pub use answer::{Answer, Answers, Voice};
 pub use call::{Call, CallMatch, Caller};
-pub use client::ClientHeaders;
+pub use client::{ClientHeaders, single};
 pub use fields::{Fields, ReadError};
 pub use scope::{Name, Scope};
 pub use second_factor::{SecondFactor, Taken};

@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, json};
 
 use super::checks::{Established, Presented};
@@ -16,6 +14,7 @@ use crate::credentials::Locations;
 use crate::credentials::Proven;
 use crate::credentials::VouchError;
 use crate::credentials::Vouching;
+use crate::credentials::read_basic;
 use crate::jwt::Ended;
 use crate::principal::Facts;
 use crate::principal::Subject;
@@ -41,7 +40,7 @@ impl BasicGate {
     ) -> Result<bool, Denial> {
         let asking = presented.asking;
         let (login, password) =
-            read(value).ok_or(Denial::Carried(Kind::Basic, CarryError::Malformed))?;
+            read_basic(value).ok_or(Denial::Carried(Kind::Basic, CarryError::Malformed))?;
         let password = Secret::new(password.expose().as_str());
         let unavailable = Denial::Vouch(VouchError::Unavailable);
         let Some((users, vouching)) = &self.users else { return Err(unavailable) };
@@ -94,11 +93,4 @@ fn subject(facts: &Facts) -> Subject {
         expires_at: Timestamp::from_millis(i64::MAX),
         own: None,
     }
-}
-
-/// The first colon ends the name.
-fn read(value: &str) -> Option<(String, Secret<String>)> {
-    let text = String::from_utf8(STANDARD.decode(value).ok()?).ok()?;
-    let (login, password) = text.split_once(':')?;
-    Some((login.to_owned(), Secret::new(password.to_owned())))
 }

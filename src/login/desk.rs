@@ -4,8 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::Response;
@@ -16,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time;
 
+use crate::credentials::read_basic;
 use crate::dialect::Call;
 use crate::dialect::Caller;
 use crate::dialect::Failure;
@@ -23,6 +22,7 @@ use crate::dialect::Fields;
 use crate::dialect::Name;
 use crate::dialect::ReadError;
 use crate::dialect::Scope;
+use crate::dialect::single;
 use crate::gateway::Denial;
 use crate::gateway::Door;
 use crate::gateway::Entry;
@@ -176,17 +176,13 @@ fn read(call: &Call, headers: &HeaderMap, body: &Bytes) -> Result<Fields, ReadEr
     Ok(fields)
 }
 
-/// RFC 7617: the first colon ends the name.
+/// Name and password of the one `Authorization`.
 fn basic(headers: &HeaderMap) -> Option<(String, Secret<String>)> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (value, second) = (values.next()?.to_str().ok()?, values.next());
-    let (scheme, rest) = value.split_once(' ')?;
-    if second.is_some() || !scheme.eq_ignore_ascii_case("Basic") {
+    let (scheme, rest) = single(headers, &header::AUTHORIZATION)?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("Basic") {
         return None;
     }
-    let text = String::from_utf8(STANDARD.decode(rest.trim_matches(' ')).ok()?).ok()?;
-    let (login, password) = text.split_once(':')?;
-    Some((login.to_owned(), Secret::new(password.to_owned())))
+    read_basic(rest.trim_matches(' '))
 }
 
 /// The client: told by an application where its dialect has headers for that, else as it connected.
@@ -210,12 +206,6 @@ fn client(
     }
     let (address, agent) = told.read(headers).ok_or(Failure::BadClient)?;
     Ok(Client { address, agent: short(agent) })
-}
-
-fn single<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<&'h str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?.to_str().ok()?;
-    values.next().is_none().then_some(value)
 }
 
 /// Calls on their way to the clerk; beyond them an answer comes at once.
