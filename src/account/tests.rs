@@ -152,37 +152,6 @@ async fn every_name_costs_one_hash_whoever_has_it() {
     }
 }
 
-/// Measured at the cost that is shipped, interleaved, by medians: a busy machine disturbs both alike.
-#[cfg(feature = "peers")]
-#[tokio::test]
-async fn a_user_who_does_not_exist_takes_as_long_as_a_wrong_password() {
-    let world = world_with(PasswordCost::DEFAULT).await;
-    world.user_with("alice", UserState::Active, PasswordCost::DEFAULT).await;
-    let lockout = Lockout { failures: 0, ..LOCKOUT };
-    let mut took = [Vec::new(), Vec::new()];
-    for round in 0..PAIRS {
-        // Either comes first as often as the other, since the second finds a warmer machine.
-        for which in [round % 2, (round + 1) % 2] {
-            let login = ["alice", "nobody"][which];
-            // Each round from a place of its own, which no limit has seen.
-            let place = format!("10.0.{}.{}", round / 256, round % 256);
-            let guess = Attempt { lockout, ..from(&place, attempt(login, "wrong")) };
-            let start = std::time::Instant::now();
-            assert_eq!(world.sign_in(guess).await.unwrap_err(), SignInError::Wrong);
-            took[which].push(start.elapsed().as_secs_f64());
-        }
-    }
-    let [known, unknown] = took.map(|mut took| {
-        took.sort_by(f64::total_cmp);
-        took[PAIRS / 2]
-    });
-    assert!((known / unknown - 1.0).abs() < 0.05, "{known} s against {unknown} s");
-}
-
-/// Enough for the medians to be steady.
-#[cfg(feature = "peers")]
-const PAIRS: usize = 400;
-
 #[tokio::test]
 async fn states_are_told_only_to_who_has_the_password() {
     let world = world().await;
