@@ -121,6 +121,7 @@ fn an_answer_is_good_for_its_own_request_only() {
     world.deny(&create(&berta, &same), &[401]);
     let elsewhere = post("/v1.0/private/service/create?x=1", &same).field("Authorization", &anna);
     world.deny(&elsewhere, &[401]);
+    world.deny(&create(&anna, &same).instead("Host", "other.example.com"), &[401]);
     world.pass(&create(&anna, &same));
 }
 
