@@ -202,6 +202,21 @@ routes: [ { match: \"* /things/**\", to: api, require: app } ]
     }
 
     #[test]
+    fn a_login_service_that_registers_is_a_warning_at_its_place() {
+        let of = |entry: &str| check_whole(&LOGIN.replace("dialect: native", entry), Some(KEY));
+        let (code, found) = of("dialect: analogue, host: a.example");
+        assert_eq!((code, found.len()), (0, 1), "{found:?}");
+        assert!(
+            found[0].starts_with("5:21 anybody can become a user")
+                && found[0].ends_with("`analogue` serves `POST a.example/api/users`"),
+            "{found:?}"
+        );
+        for dialect in ["native", "monogoto", "redis-7.4", "redis-7.8"] {
+            assert_eq!(of(&format!("dialect: {dialect}")), (0, vec![]), "{dialect}");
+        }
+    }
+
+    #[test]
     fn every_shipped_configuration_is_accepted_whole() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
         let mut files = vec![folder.join("reference.yaml")];
