@@ -220,3 +220,18 @@ fn a_user_who_changes_the_profile_wins_no_further_guesses() {
     becomes(&world, &login("native", "berta", PASSWORD), 200);
     unhashed(&world, &from(right(), ABROAD), 403);
 }
+
+#[test]
+fn outcomes_are_counted_by_service_dialect_and_reason() {
+    let world = world_with(&["anna"]);
+    for (service, dialect) in [("ping", "ping-proxies"), ("old", "redis-7.4"), ("native", "native")]
+    {
+        for (password, outcome) in [(PASSWORD, "success"), ("wrong", "wrong_credentials")] {
+            world.answer(&login(service, "anna", password));
+            let labels =
+                format!("dialect=\"{dialect}\",outcome=\"{outcome}\",service=\"{service}\"");
+            let series = format!("portcullis_login_calls_total{{call=\"login\",{labels}}}");
+            assert!((world.metric(&series) - 1.0).abs() < 0.5, "{series}");
+        }
+    }
+}
