@@ -217,6 +217,24 @@ routes: [ { match: \"* /things/**\", to: api, require: app } ]
     }
 
     #[test]
+    fn a_header_of_users_whom_nobody_identifies_is_a_warning() {
+        let of = |checks: &str| {
+            let key = "checks: { own: { header: { name: apikey, equals: user.Id } }, ";
+            check_whole(&LOGIN.replace("checks: { ", &format!("{key}{checks}")), Some(KEY))
+        };
+        let foreign = "t: { jwt: [ { issuer: a, audience: b, algorithms: [HS256], \
+                       secret: \"file:master.key\" } ] }, ";
+        for checks in ["", foreign] {
+            let (code, found) = of(checks);
+            assert_eq!((code, found.len()), (0, 1), "{found:?}");
+            assert!(found[0].ends_with("no request could ever pass this check"), "{found:?}");
+        }
+        for checks in ["b: { basic: self }, ", "t: { jwt: [ { issuer: self } ] }, "] {
+            assert_eq!(of(checks), (0, vec![]), "{checks}");
+        }
+    }
+
+    #[test]
     fn every_shipped_configuration_is_accepted_whole() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
         let mut files = vec![folder.join("reference.yaml")];
