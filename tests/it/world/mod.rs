@@ -41,4 +41,4 @@ use std::time::Duration;
 
 /// The longest that any single wait may take; a healthy machine needs a thousandth of it, and one that
 /// compiles something else meanwhile shall not fail.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
