@@ -18,6 +18,7 @@ pub mod store;
 pub mod credentials;
 pub mod dialect;
 pub mod jwt;
+pub mod limits;
 pub mod policy;
 
 pub mod account;
