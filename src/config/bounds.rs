@@ -78,6 +78,9 @@ pub(super) const PASSWORD_LANES: Bound = count("passwords.lanes", Some(1), [1, 1
 pub(super) const PASSWORD_MIN_LENGTH: Bound = count("passwords.min_length", Some(8), [8, 256]);
 pub(super) const PASSWORD_CONCURRENT: Bound = count("passwords.concurrent", None, [1, 256]);
 pub(super) const PASSWORD_QUEUE: Bound = count("passwords.queue", Some(64), [1, 10_000]);
+pub(super) const RATE_REQUESTS: Bound = count("rates.*.requests", None, [1, 1_000_000]);
+pub(super) const RATE_EVERY: Bound = time("rates.*.every", None, [SECOND, DAY]);
+pub(super) const RATE_BURST: Bound = count("rates.*.burst", None, [1, 1_000_000]);
 pub(super) const LIMIT_TARGET: Bound = bytes("limits.target", Some(8 * KIB), [64, 60 * KIB]);
 pub(super) const LIMIT_HEADERS: Bound = bytes("limits.headers", Some(32 * KIB), [KIB, 64 * KIB]);
 pub(super) const LIMIT_HEADER_COUNT: Bound = count("limits.header_count", Some(96), [8, 96]);
@@ -85,6 +88,7 @@ pub(super) const LIMIT_BODY: Bound = bytes("limits.body", Some(100 * MIB), [0, T
 pub(super) const LIMIT_TOKEN: Bound = bytes("limits.token", Some(8 * KIB), [256, 16 * KIB]);
 pub(super) const LIMIT_CONNECTIONS: Bound =
     count("limits.connections", Some(10_000), [1, 1_000_000]);
+pub(super) const LIMIT_CALLERS: Bound = count("limits.callers", Some(131_072), [1024, 16_777_216]);
 pub(super) const TIMEOUT_HEADER: Bound =
     time("timeouts.header", Some(10 * SECOND), [100, 5 * MINUTE]);
 pub(super) const TIMEOUT_BODY: Bound = time("timeouts.body", Some(30 * SECOND), [100, HOUR]);
@@ -96,7 +100,7 @@ pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND
 pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
 
 /// The whole table, in the order of the reference file.
-pub const BOUNDS: [&Bound; 30] = [
+pub const BOUNDS: [&Bound; 34] = [
     &UPSTREAM_TIMEOUT,
     &UPSTREAM_CONNECT_TIMEOUT,
     &UPSTREAM_IDLE_TIMEOUT,
@@ -113,12 +117,16 @@ pub const BOUNDS: [&Bound; 30] = [
     &PASSWORD_MIN_LENGTH,
     &PASSWORD_CONCURRENT,
     &PASSWORD_QUEUE,
+    &RATE_REQUESTS,
+    &RATE_EVERY,
+    &RATE_BURST,
     &LIMIT_TARGET,
     &LIMIT_HEADERS,
     &LIMIT_HEADER_COUNT,
     &LIMIT_BODY,
     &LIMIT_TOKEN,
     &LIMIT_CONNECTIONS,
+    &LIMIT_CALLERS,
     &TIMEOUT_HEADER,
     &TIMEOUT_BODY,
     &TIMEOUT_IDLE,

@@ -44,6 +44,9 @@ pub struct Document {
     /// How passwords are judged and kept.
     #[serde(default)]
     pub passwords: Passwords,
+    /// How often somebody may call, by name.
+    #[serde(default)]
+    pub rates: BTreeMap<String, At<RateEntry>>,
     /// Sizes and counts beyond which a request is refused.
     #[serde(default)]
     pub limits: Limits,
@@ -238,6 +241,9 @@ pub struct Defaults {
     /// Headers that tell the upstream who calls: `X-User: user.sub`.
     #[serde(default)]
     pub forward: Option<BTreeMap<String, At<String>>>,
+    /// Names of the rates that requests are counted by.
+    #[serde(default)]
+    pub rates: Vec<At<String>>,
 }
 
 /// One kind of request and what becomes of it.
@@ -276,6 +282,9 @@ pub struct RouteEntry {
     /// Largest body, instead of `limits.body`.
     #[serde(default)]
     pub body: Option<At<Size>>,
+    /// Names of the rates that requests are counted by, instead of `defaults.rates`.
+    #[serde(default)]
+    pub rates: Option<Vec<At<String>>>,
 }
 
 /// A login service that the gateway itself offers.
@@ -356,6 +365,46 @@ pub struct Limits {
     /// Client connections open at once.
     #[serde(default)]
     pub connections: Option<At<u32>>,
+    /// Names of the rates that every request is counted by.
+    #[serde(default)]
+    pub rates: Vec<At<String>>,
+    /// Whether answers tell where the rates stand; refusals do so in any case.
+    #[serde(default)]
+    pub tell_rates: bool,
+    /// Callers that rates count apart.
+    #[serde(default)]
+    pub callers: Option<At<u32>>,
+}
+
+/// So many requests in so much time, or 429.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateEntry {
+    /// Whom it counts together.
+    pub per: RatePer,
+    /// Requests let through in each `every`.
+    pub requests: At<u32>,
+    /// The time in which they are counted.
+    pub every: At<Length>,
+    /// How many may come at once; `requests` by default.
+    #[serde(default)]
+    pub burst: Option<At<u32>>,
+}
+
+/// Whom a rate counts together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RatePer {
+    /// Whoever comes from one address (IPv6: one /64), before credentials are looked at.
+    Address,
+    /// One application.
+    App,
+    /// One user.
+    User,
+    /// Everybody who was let through on one route.
+    Route,
+    /// Everybody who was let through.
+    All,
 }
 
 /// How long the gateway waits.

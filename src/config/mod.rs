@@ -15,6 +15,7 @@ mod load;
 mod logins;
 mod own_tokens;
 mod preset;
+mod rates;
 mod report;
 mod scalar;
 mod schema;
@@ -29,7 +30,8 @@ pub use bounds::{BOUNDS, Bound, Unit};
 pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute, is_ours};
 pub use document::{
     AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, JwtEntry,
-    Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts, Upstream,
+    Limits, Listen, LoginEntry, Passwords, RateEntry, RatePer, RouteEntry, SecretsEntry, Shutdown,
+    Timeouts, Upstream,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
 pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TokenSettings, TypSettings};
@@ -42,6 +44,7 @@ pub use preset::{
     LockoutEntry, PRESETS, Preset, RefreshEntry, Refusal, SecondFactorEntry, TokenEntry, Tree,
     read_preset,
 };
+pub use rates::RateSettings;
 pub use report::Report;
 pub use scalar::{At, Length, Place, SecretRef, Size, TextOrList};
 pub use schema::{preset_schema, schema};

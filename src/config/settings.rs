@@ -30,6 +30,8 @@ use super::load::Loaded;
 use super::logins;
 use super::logins::LoginSettings;
 use super::logins::PasswordSettings;
+use super::rates;
+use super::rates::RateSettings;
 use super::scalar::At;
 use super::scalar::SecretRef;
 
@@ -54,6 +56,8 @@ pub struct Settings {
     pub logins: Vec<LoginSettings>,
     /// How passwords are judged and kept.
     pub passwords: PasswordSettings,
+    /// How often somebody may call, by name; one with an error is left out.
+    pub rates: BTreeMap<String, RateSettings>,
     /// Sizes and counts.
     pub limits: LimitSettings,
     /// Waiting times.
@@ -98,6 +102,10 @@ pub struct LimitSettings {
     pub token: usize,
     /// Client connections open at once.
     pub connections: usize,
+    /// Whether answers tell where the rates stand.
+    pub tell_rates: bool,
+    /// Callers that rates count apart.
+    pub callers: usize,
 }
 
 /// How long the gateway waits for a client.
@@ -168,6 +176,7 @@ impl Settings {
         let checks = CheckSettings::resolve_all(&document.checks, &document.login, findings);
         logins::judge_needs(document, findings);
         let passwords = PasswordSettings::resolve(&document.passwords, findings);
+        let rates = rates::resolve(&document.rates, findings);
         let limits = LimitSettings::resolve(&document.limits, findings);
         let timeouts = TimeoutSettings::resolve(&document.timeouts, findings);
         let mut cache = CacheSettings::resolve(&document.cache, findings);
@@ -188,6 +197,7 @@ impl Settings {
             checks,
             logins,
             passwords,
+            rates,
             limits,
             timeouts,
             cache,
@@ -208,6 +218,8 @@ impl LimitSettings {
             body: bounds::LIMIT_BODY.bytes(limits.body.as_ref(), findings),
             token: to_usize(bounds::LIMIT_TOKEN.bytes(limits.token.as_ref(), findings)),
             connections: bounds::LIMIT_CONNECTIONS.count(limits.connections.as_ref(), findings),
+            tell_rates: limits.tell_rates,
+            callers: bounds::LIMIT_CALLERS.count(limits.callers.as_ref(), findings),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::pending::Pending;
 use super::route::Destination;
 use super::route::Route;
 use super::strip::Stripping;
+use crate::limits::Told;
 use crate::principal::Principal;
 
 /// Yes or no. Not a `Result`: a refusal is an answer, and `?` must not carry it past a face.
@@ -54,6 +55,8 @@ pub struct Pass {
     pub(super) unjudged: Stripping,
     /// Told by a verified application about its own client.
     pub(super) client: Option<IpAddr>,
+    /// What its client is told about rates, where it is.
+    pub(super) told: Option<Box<Told>>,
 }
 
 /// Leave to make one call of a login service: what was judged, for whoever answers it.
@@ -134,6 +137,11 @@ impl Pass {
     /// Where credentials are taken out.
     pub const fn stripping(&self) -> &Arc<Stripping> {
         &self.stripping
+    }
+
+    /// What its client is to be told about rates.
+    pub const fn take_told(&mut self) -> Option<Box<Told>> {
+        self.told.take()
     }
 
     /// Adds a field of our own, of a name that was removed from what the client sent.

@@ -7,20 +7,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::HeaderValue;
-use http::Response;
-use http::StatusCode;
-use http::header;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use crate::credentials::AppKeyError;
-use crate::credentials::CarryError;
-use crate::credentials::VouchError;
+use crate::credentials::{AppKeyError, CarryError, VouchError};
 use crate::inquiry::InquiryError;
 use crate::jwt::TokenError;
-use crate::message;
-use crate::message::Body;
-use crate::message::RequestId;
+use crate::limits::Exceeded;
+use crate::message::{self, Body, RequestId};
 use crate::policy::Forbidden;
 
 /// Why a request was not forwarded, or no answer could be fetched for it.
@@ -52,6 +45,8 @@ pub enum Denial {
     NoRoute,
     /// The path is known, the method is not; the value is for `Allow`.
     NoMethod(HeaderValue),
+    /// It comes too soon after others.
+    RateLimited(Exceeded),
     /// The request body is larger than the route allows.
     BodyTooLarge,
     /// The next piece of the request body did not come in time.
@@ -102,6 +97,7 @@ pub enum Reason {
     BodyTooLarge,
     TargetTooLong,
     TooManyAttempts,
+    RateLimited,
     HeaderTooLarge,
     BadGateway,
     Unavailable,
@@ -110,6 +106,7 @@ pub enum Reason {
 
 impl Denial {
     /// The public reason; why exactly goes to the log and no further.
+    #[expect(clippy::too_many_lines, reason = "a table: each refusal is one row")]
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Malformed(error) => match error {
@@ -176,6 +173,7 @@ impl Denial {
             Self::Forbidden(_) => Reason::InsufficientPermission,
             Self::NoRoute => Reason::NotFound,
             Self::NoMethod(_) => Reason::MethodNotAllowed,
+            Self::RateLimited(_) => Reason::RateLimited,
             Self::BodyTooLarge => Reason::BodyTooLarge,
             Self::BodyTimeout => Reason::RequestTimeout,
             Self::BadGateway => Reason::BadGateway,
@@ -219,6 +217,7 @@ impl Denial {
                 | Reason::BodyTooLarge
                 | Reason::TargetTooLong
                 | Reason::TooManyAttempts
+                | Reason::RateLimited
                 | Reason::HeaderTooLarge
                 | Reason::BadGateway
                 | Reason::Unavailable
@@ -249,6 +248,10 @@ impl Denial {
         if let Self::Vouch(VouchError::TooMany { retry_after }) = self {
             headers.insert(header::RETRY_AFTER, seconds(*retry_after).into());
         }
+        if let Self::RateLimited(exceeded) = self {
+            headers.insert(header::RETRY_AFTER, seconds(exceeded.wait).into());
+            exceeded.told().write(headers);
+        }
         self.close_if_unsafe(headers);
     }
 
@@ -271,6 +274,7 @@ impl Denial {
             | Self::UnwritableClaim
             | Self::NoRoute
             | Self::NoMethod(_)
+            | Self::RateLimited(_)
             | Self::BodyTooLarge
             | Self::BodyTimeout
             | Self::BodyBroken
@@ -309,6 +313,7 @@ impl fmt::Display for Denial {
             Self::UnwritableClaim => f.write_str("a claim cannot be written into a header"),
             Self::NoRoute => f.write_str("no route takes this path"),
             Self::NoMethod(_) => f.write_str("no route takes this method here"),
+            Self::RateLimited(exceeded) => write!(f, "over the rate `{}`", exceeded.rate.name()),
             Self::BodyTooLarge => f.write_str("the body is too large"),
             Self::BodyTimeout => f.write_str("the body did not come in time"),
             Self::BodyBroken => f.write_str("the body broke off"),
@@ -321,7 +326,7 @@ impl fmt::Display for Denial {
 
 impl Reason {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::MalformedRequest,
         Self::AmbiguousCredentials,
         Self::MissingCredentials,
@@ -338,6 +343,7 @@ impl Reason {
         Self::BodyTooLarge,
         Self::TargetTooLong,
         Self::TooManyAttempts,
+        Self::RateLimited,
         Self::HeaderTooLarge,
         Self::BadGateway,
         Self::Unavailable,
@@ -355,7 +361,7 @@ impl Reason {
             | Self::InvalidCredentials
             | Self::SecondFactorNeeded
             | Self::InvalidSecondFactor => StatusCode::UNAUTHORIZED,
-            Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyAttempts | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::InsufficientPermission => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -382,6 +388,7 @@ impl Reason {
             Self::SecondFactorNeeded => "second_factor_needed",
             Self::InvalidSecondFactor => "invalid_second_factor",
             Self::TooManyAttempts => "too_many_attempts",
+            Self::RateLimited => "rate_limited",
             Self::InsufficientPermission => "insufficient_permission",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -408,6 +415,7 @@ impl Reason {
             Self::SecondFactorNeeded => "A second factor is needed",
             Self::InvalidSecondFactor => "The second factor is wrong or stale",
             Self::TooManyAttempts => "There were too many attempts",
+            Self::RateLimited => "Requests come too fast",
             Self::InsufficientPermission => "The caller may not do this",
             Self::NotFound => "There is nothing here",
             Self::MethodNotAllowed => "The method is not allowed here",
@@ -458,6 +466,9 @@ impl Reason {
             Self::RequestTimeout => "The request body stalled.",
             Self::BodyTooLarge => "The body is larger than `limits.body` or the route's `body`.",
             Self::TargetTooLong => "The target is longer than `limits.target`.",
+            Self::RateLimited => {
+                "More requests than one of `rates` lets through; `Retry-After` tells when to come again."
+            }
             Self::HeaderTooLarge => {
                 "The header is larger than `limits.headers` or has more fields than `limits.header_count`."
             }

@@ -13,6 +13,7 @@ mod identity;
 mod kept;
 mod live;
 mod pending;
+mod rates;
 mod route;
 mod strip;
 mod trail;
@@ -38,6 +39,7 @@ pub use identity::{Fact, ForwardRule, IdentityNames};
 pub use kept::Kept;
 pub use live::Live;
 pub use pending::Pending;
+pub use rates::Rates;
 pub use route::{Access, Address, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
@@ -52,13 +54,16 @@ use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
 use crate::jwt::Recent;
 use crate::jwt::TokenVerifier;
+use crate::limits::Told;
 use crate::policy::Facts;
 use crate::policy::TermOutcome;
 use crate::route::Lookup;
 use crate::route::Params;
 use crate::route::Require;
 use crate::route::RouteTable;
+use crate::telemetry::Metrics;
 use crate::telemetry::RouteMetrics;
+use rates::Counting;
 
 /// A whole configuration, compiled: immutable, swapped whole.
 #[derive(Debug)]
@@ -73,6 +78,10 @@ pub struct Gateway {
     stripping: Arc<Stripping>,
     unmatched: Arc<RouteMetrics>,
     body_timeout: Duration,
+    /// Those that count every request.
+    rates: Rates,
+    tells_rates: bool,
+    metrics: Metrics,
     access_log: AccessLogRules,
     /// Who vouches for second factors.
     vouching: Option<Arc<Vouching>>,
@@ -87,6 +96,17 @@ pub struct Asking<'a> {
     pub now: Timestamp,
     /// The tokens that this worker saw last.
     pub recent: &'a Recent,
+    /// Whether the request is judged for the first time.
+    pub round: Round,
+}
+
+/// How often a request was judged: rates count it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// It has just come.
+    First,
+    /// Its body has come too.
+    Again,
 }
 
 /// What access lines tell.
@@ -115,6 +135,9 @@ impl Gateway {
         asking: &Asking<'_>,
         trail: &mut Trail,
     ) -> Result<Decision, Denial> {
+        let metrics = &self.metrics;
+        let counting = Counting { now: asking.now, round: asking.round, metrics };
+        self.rates.arrive(asking.peer.client, &counting)?;
         let inquiry = Inquiry::of_request(parts, asking.peer, self.bounds)?;
         trail.note(Step::Normalise, || {
             format!("{} {} {}", inquiry.method, inquiry.host, inquiry.path.as_str())
@@ -135,6 +158,7 @@ impl Gateway {
         trail.route = Some(Arc::clone(route));
         trail.note(Step::Match, || format!("route `{}`", route.id));
         trail.mark(Step::Match);
+        route.rates.arrive(asking.peer.client, &counting)?;
         let established = self.identify(route, &presented, trail).await?;
         trail.mark(Step::Check);
         permit(route, &params, &inquiry, &established, trail)?;
@@ -143,6 +167,9 @@ impl Gateway {
         if inquiry.content_length().is_some_and(|length| length > route.body_limit) {
             return Err(Denial::BodyTooLarge);
         }
+        let mut told = self.tells_rates.then(Box::<Told>::default);
+        let who = (route.as_ref(), &established, asking.peer.client);
+        rates::admit([&self.rates, &route.rates], who, &counting, told.as_deref_mut())?;
         let destination = match &route.target {
             Target::Upstream(destination) => Arc::clone(destination),
             Target::Door(door) => {
@@ -169,6 +196,7 @@ impl Gateway {
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
+            told,
         };
         let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
         let factor = Arc::clone(factor);
@@ -232,6 +260,11 @@ impl Gateway {
     ) -> Denial {
         let access = self.access_to_unmatched(enclosing);
         if let Some(route) = enclosing.first() {
+            let (metrics, asking) = (&self.metrics, presented.asking);
+            let counting = Counting { now: asking.now, round: asking.round, metrics };
+            if let Err(denial) = route.rates.arrive(asking.peer.client, &counting) {
+                return denial;
+            }
             trail.enclosing.clone_from(&route.voice);
         }
         trail.note(Step::Match, || match (enclosing.first(), allow.is_empty()) {

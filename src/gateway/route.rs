@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::door::Door;
 use super::identity::ForwardRule;
+use super::rates::Rates;
 use super::voice::Voice;
 use crate::dialect::SecondFactor;
 use crate::id::RouteId;
@@ -37,6 +38,8 @@ pub struct Route {
     pub response_timeout: Duration,
     /// Largest request body, in bytes.
     pub body_limit: u64,
+    /// The rates that its requests are counted by.
+    pub rates: Rates,
     /// Its counters.
     pub metrics: RouteMetrics,
 }

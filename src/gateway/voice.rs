@@ -73,6 +73,9 @@ fn scope(denial: &Denial, id: &RequestId) -> Scope<'static> {
     if let Denial::NoMethod(allow) = denial {
         return scope.with(Name::Allow, allow.to_str().unwrap_or_default());
     }
+    if let Denial::RateLimited(exceeded) = denial {
+        return scope.with(Name::RetryAfter, seconds(exceeded.wait));
+    }
     let Denial::Vouch(error) = denial else { return scope };
     match error {
         VouchError::TooMany { retry_after } => scope.with(Name::RetryAfter, seconds(*retry_after)),
@@ -108,6 +111,7 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
             VouchError::SecondFactorWrong => Refusal::SecondFactorWrong,
             VouchError::Unavailable => Refusal::Unavailable,
         },
+        Denial::RateLimited(_) => Refusal::Throttled,
         Denial::HeaderDiffers => Refusal::WrongHeader,
         Denial::UnknownScheme => Refusal::OtherScheme,
         Denial::Carried(Kind::App, CarryError::Malformed) => Refusal::InvalidApplicationKey,
@@ -164,6 +168,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
             VouchError::SecondFactorWrong => Failure::SecondFactorWrong,
             VouchError::Unavailable => Failure::Unavailable,
         },
+        Denial::RateLimited(_) => Failure::Throttled,
         Denial::HeaderDiffers | Denial::Carried(Kind::App | Kind::Header, _) => {
             Failure::InvalidApplicationKey
         }

@@ -163,7 +163,8 @@ mod tests {
 
     fn rate(buckets: &Arc<Buckets>, burst: u64) -> Rate {
         let quota = Quota::new(1, Duration::from_mins(1), burst);
-        Rate::new("test", Per::Address, quota, (7, Arc::clone(buckets) as Arc<dyn Tally>))
+        let tally: Arc<dyn Tally> = buckets.clone();
+        Rate::new("test", Per::Address, quota, (7, tally))
     }
 
     fn caller(number: u32) -> Caller<'static> {

@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_refusal_takes_nothing() {
-        let (quota, bucket) = (Quota::new(1, Duration::from_secs(60), 1), AtomicU64::new(0));
+        let (quota, bucket) = (Quota::new(1, Duration::from_mins(1), 1), AtomicU64::new(0));
         assert!(passes(&quota, &bucket, 0));
         for millis in 1..1000 {
             assert!(!passes(&quota, &bucket, millis * 59));

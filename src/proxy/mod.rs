@@ -33,6 +33,7 @@ use crate::gateway::IdentityNames;
 use crate::gateway::Live;
 use crate::gateway::Pass;
 use crate::gateway::Pending;
+use crate::gateway::Round;
 use crate::gateway::Stripping;
 use crate::gateway::Trail;
 use crate::inquiry::Peer;
@@ -108,7 +109,8 @@ impl Proxy {
         let peer = behind.as_ref().unwrap_or(connected);
         let is_logged = gateway.access_log().enabled;
         let mut trail = if is_logged { Trail::timed(arrived) } else { Trail::silent() };
-        let asking = Asking { peer, now: self.clock.now(), recent: &self.recent };
+        let (now, recent) = (self.clock.now(), &self.recent);
+        let asking = Asking { peer, now, recent, round: Round::First };
         let decision = gateway.decide(&parts, &asking, &mut trail).await;
         let decided = Instant::now();
         let mut record = self.record(&gateway, &parts, &trail, arrived);
@@ -233,7 +235,8 @@ impl Proxy {
                 return (Decision::Deny(denial), Bytes::new());
             }
         };
-        let asking = Asking { peer, now: self.clock.now(), recent: &self.recent };
+        let (now, recent) = (self.clock.now(), &self.recent);
+        let asking = Asking { peer, now, recent, round: Round::Again };
         let gateway = self.live.current();
         (gateway.decide(parts, &asking, &mut Trail::silent()).await, body)
     }
@@ -249,13 +252,16 @@ impl Proxy {
         if let Some(id) = record.id().header() {
             pass.add(message::REQUEST_ID, id);
         }
-        let route = Arc::clone(pass.route());
+        let (route, told) = (Arc::clone(pass.route()), pass.take_told());
         match self.upstreams.send(pass, parts, body, decided).await {
             Ok(mut response) => {
                 let took = decided.elapsed();
                 route.metrics.upstream_answered(took);
                 record.upstream_answered(took);
                 headers::forward_response(response.headers_mut());
+                if let Some(told) = told {
+                    told.write(response.headers_mut());
+                }
                 Answer::of_upstream(response, record)
             }
             Err(error) => {

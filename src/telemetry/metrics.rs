@@ -29,6 +29,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Client connections refused because of a limit.
     pub connections_refused: IntCounter,
+    /// Requests refused because they came too fast, by rate.
+    pub rate_limited: IntCounterVec,
     /// Requests that were malformed below the level of a decision.
     pub malformed: IntCounter,
     /// Connections to upstreams, by upstream and outcome (`opened`, `failed`).
@@ -115,6 +117,12 @@ impl Metrics {
                 r,
                 "connections_refused_total",
                 "Client connections refused because of a limit.",
+            )?,
+            rate_limited: counters(
+                r,
+                "rate_limited_total",
+                "Requests refused because they came too fast.",
+                &["rate"],
             )?,
             malformed: counter(
                 r,

@@ -25,6 +25,7 @@ mod framing;
 mod hosts;
 mod identity;
 mod issuers;
+mod limits;
 mod login;
 mod logins_under_attack;
 mod many_routes;

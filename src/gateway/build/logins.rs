@@ -23,6 +23,7 @@ use crate::gateway::checks::UserGate;
 use crate::gateway::denial::Kind;
 use crate::gateway::door::{Door, Service};
 use crate::gateway::kept::Kept;
+use crate::gateway::rates::Rates;
 use crate::gateway::route::{Access, Route, Target};
 use crate::gateway::voice::Voice;
 use crate::id::{CheckName, RouteId};
@@ -152,6 +153,8 @@ fn access(names: &Names, login: &LoginSettings, findings: &mut Findings) -> Opti
 fn route(door: &Arc<Door>, access: Access, kept: &Kept) -> Route {
     let id = format!("{}:{}", door.service.name, door.kind.name());
     Route {
+        // Their own limits count failures, in `account`.
+        rates: Rates::default(),
         metrics: RouteMetrics::new(&kept.metrics, &id),
         id: RouteId::new(id),
         target: Target::Door(Arc::clone(door)),

@@ -5,6 +5,7 @@
 mod checks;
 mod logins;
 mod own;
+mod rates;
 mod requirements;
 mod routes;
 
@@ -57,9 +58,12 @@ impl Gateway {
         let compiled = checks::compile(loaded, common, offered, findings);
         loaded.named_files.extend(secrets.into_named_files());
         let names = Names::new(loaded);
+        let rates = rates::Known::new(loaded, settings, kept);
+        let everywhere = rates.everywhere(loaded, findings);
         let calls = logins::routes(&names, offered, (settings, kept), findings);
         let known = compiled.as_ref().map_or(&[][..], |compiled| &compiled.checks);
-        let routes = routes::compile((&names, known), loaded, (settings, kept), calls, findings);
+        let routes =
+            routes::compile((&names, known, &rates), loaded, (settings, kept), calls, findings);
         let (_, compiled, routes) = (services?, compiled?, routes?);
         if findings.has_errors() {
             return None;
@@ -84,6 +88,9 @@ impl Gateway {
             }),
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
+            rates: everywhere,
+            tells_rates: settings.limits.tell_rates,
+            metrics: kept.metrics.clone(),
             vouching: kept.vouching.clone(),
             access_log: AccessLogRules {
                 enabled: settings.access_log.enabled,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use http::header;
 
+use super::rates::Known;
 use super::requirements;
 use super::requirements::Names;
 use crate::config::At;
@@ -50,6 +51,8 @@ pub(super) struct Routes {
 struct Ground<'g> {
     names: &'g Names,
     checks: &'g [Check],
+    rates: &'g Known,
+    default_rates: &'g [At<String>],
     settings: &'g Settings,
     kept: &'g Kept,
     fallback: Option<Require>,
@@ -60,7 +63,7 @@ struct Ground<'g> {
 }
 
 pub(super) fn compile(
-    (names, checks): (&Names, &[Check]),
+    (names, checks, rates): (&Names, &[Check], &Known),
     loaded: &Loaded,
     (settings, kept): (&Settings, &Kept),
     calls: Vec<(Pattern, Arc<Route>, At<String>)>,
@@ -74,9 +77,20 @@ pub(super) fn compile(
         .iter()
         .map(|(name, upstream)| (name.as_str(), Arc::new(destination(name, upstream, kept))))
         .collect();
+    let default_rates = document.defaults.rates.as_slice();
     let has_default = document.defaults.require.is_some();
-    let ground =
-        Ground { names, checks, settings, kept, fallback, has_default, forward, destinations };
+    let ground = Ground {
+        names,
+        checks,
+        rates,
+        default_rates,
+        settings,
+        kept,
+        fallback,
+        has_default,
+        forward,
+        destinations,
+    };
     let mut compiled = Vec::with_capacity(document.routes.len() + calls.len());
     let mut written = Vec::with_capacity(document.routes.len() + calls.len());
     if document.routes.is_empty() && document.login.is_empty() {
@@ -174,6 +188,9 @@ impl Ground<'_> {
             params,
             response_timeout: numbers.timeout.unwrap_or(timeout),
             body_limit: numbers.body.unwrap_or(self.settings.limits.body),
+            rates: self
+                .rates
+                .of_route(entry.rates.as_deref().unwrap_or(self.default_rates), findings),
             metrics: RouteMetrics::new(&self.kept.metrics, id),
         })
     }

@@ -1,0 +1,3 @@
+//! How often somebody may call, and what whoever comes too often is told.
+
+mod rates;
