@@ -13,6 +13,7 @@ use http::uri::PathAndQuery;
 use super::denial::Denial;
 use super::door::Door;
 use super::identity::IdentityNames;
+use super::lease::Lease;
 use super::pending::Pending;
 use super::route::Destination;
 use super::route::Route;
@@ -42,7 +43,7 @@ pub enum Decision {
 pub struct Pass {
     pub(super) route: Arc<Route>,
     pub(super) destination: Arc<Destination>,
-    pub(super) principal: Principal,
+    pub(super) lease: Lease,
     pub(super) target: PathAndQuery,
     /// Set when the host was not written in its canonical form.
     pub(super) host: Option<HeaderValue>,
@@ -113,7 +114,12 @@ impl Pass {
 
     /// Who calls.
     pub const fn principal(&self) -> &Principal {
-        &self.principal
+        &self.lease.principal
+    }
+
+    /// Takes out what has to be judged again while the answer goes on.
+    pub fn take_lease(&mut self) -> Lease {
+        std::mem::take(&mut self.lease)
     }
 
     /// The address of its client that a verified application told, if any.

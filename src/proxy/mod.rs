@@ -2,12 +2,16 @@
 
 mod answer;
 mod headers;
+mod tenure;
 
 use std::fmt;
 use std::future::Future;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -21,6 +25,8 @@ use hyper::body::Incoming;
 pub use answer::Answer;
 use answer::Record;
 use headers::Way;
+pub use tenure::Landlord;
+use tenure::Tenure;
 
 use crate::clock::Clock;
 use crate::gateway::Asking;
@@ -60,6 +66,8 @@ pub struct Proxy {
     pub recent: Recent,
     /// This worker's request ids.
     pub ids: RequestIds,
+    /// Whom answers ask that take long.
+    pub landlord: Arc<Landlord>,
     /// Who answers what ends with us.
     pub within: Answerer,
 }
@@ -201,15 +209,29 @@ impl Proxy {
             pass.add(message::REQUEST_ID, id);
         }
         let route = Arc::clone(pass.route());
-        match self.upstreams.send(pass, parts, body, decided).await {
-            Ok(mut response) => {
+        let mut tenure = Tenure::begin(&self.landlord, pass.take_lease(), decided);
+        let mut sending = pin!(self.upstreams.send(pass, parts, body, decided));
+        let sent = poll_fn(|cx| {
+            let sent = sending.as_mut().poll(cx);
+            match tenure.as_mut().map_or(Ok(()), |tenure| tenure.extend_while_waiting(&sent)) {
+                Ok(()) => sent.map(Ok),
+                Err(denial) => Poll::Ready(Err(denial)),
+            }
+        });
+        match sent.await {
+            Err(denial) => {
+                route.metrics.cut(denial.reason().code());
+                record.deny(&denial);
+                Answer::own(route.voice.respond(&denial, record.id()), record)
+            }
+            Ok(Ok(mut response)) => {
                 let took = decided.elapsed();
                 route.metrics.upstream_answered(took);
                 record.upstream_answered(took);
                 headers::forward_response(response.headers_mut());
-                Answer::of_upstream(response, record)
+                Answer::of_upstream(response, tenure, record)
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 let denial = Denial::from(&error);
                 log_failure(&error, route.target.name());
                 record.deny(&denial);

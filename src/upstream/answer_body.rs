@@ -28,6 +28,9 @@ pub enum AnswerFault {
     /// The body is not the coding it says to be.
     #[error("the answer's body is broken")]
     Coding(#[from] BrokenChunk),
+    /// The caller may not stay.
+    #[error("the caller's credentials are not good any more")]
+    Revoked,
     /// The request's own body could not be read to its end while the answer was under way.
     #[error("the request body ended early: {0}")]
     RequestBody(BodyFault),
@@ -123,6 +126,12 @@ impl ResponseBody {
             Ok(_) => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(AnswerFault::Connection(error))),
         }
+    }
+
+    /// Ready once each [`LOOK_EVERY`](super::LOOK_EVERY), while it is asked; never after the end.
+    pub fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(source) = self.source.as_mut() else { return Poll::Pending };
+        source.link.poll_look(cx)
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, AnswerFault>> {

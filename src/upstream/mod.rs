@@ -11,6 +11,7 @@ mod pool;
 mod sending;
 
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use http::Method;
@@ -133,6 +134,9 @@ impl From<&UpstreamError> for Denial {
         }
     }
 }
+
+/// How often an exchange that takes long wakes its task, at least, to see whether it may go on.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// RFC 9110 §9.2.2, without methods that no upstream is asked for.
 fn is_idempotent(method: &Method) -> bool {

@@ -16,6 +16,7 @@ mod binary;
 mod cli;
 mod clients;
 mod credentials;
+mod cut;
 mod desync;
 mod drain;
 mod faults;
