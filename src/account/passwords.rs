@@ -169,7 +169,8 @@ impl Accounts {
         let proven = self.prove(attempt, Door::Password).await?;
         self.settings.policy.judge(new.expose(), proven.credentials.user.login.as_str())?;
         let hashes = hashes_of(&proven.credentials);
-        match self.hasher.verify(&hashes, new).await.map_err(SignInError::from)? {
+        let turn = self.hasher.turn().await.map_err(SignInError::from)?;
+        match turn.verify(&hashes, new).await.map_err(SignInError::from)? {
             Some(_) => Err(PasswordError::Same),
             None => Ok(proven),
         }

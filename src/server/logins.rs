@@ -60,7 +60,7 @@ impl Users {
         let Some(cost) = cost(passwords, reference, findings) else { return Ok(None) };
         let hashing = HashSettings {
             cost,
-            concurrent: passwords.concurrent.unwrap_or_else(super::listen::cores),
+            concurrent: passwords.concurrent.unwrap_or_else(half_of_the_cores),
             queue: passwords.queue,
             patience: PATIENCE,
         };
@@ -171,6 +171,12 @@ fn cost(
     PasswordCost::configured(passwords)
         .map_err(|error| findings.error(reference.place, format!("`passwords`: {error}")))
         .ok()
+}
+
+/// Hashes computed at once where nobody says how many: a core without one is always left for requests,
+/// but where there is but one.
+fn half_of_the_cores() -> usize {
+    (super::listen::cores() / 2).max(1)
 }
 
 /// Where no dialect says when an account is locked.
