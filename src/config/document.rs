@@ -279,6 +279,9 @@ pub struct RouteEntry {
     /// Largest body, instead of `limits.body`.
     #[serde(default)]
     pub body: Option<At<Size>>,
+    /// `websocket` lets the upstream switch to one; by default no connection is ever switched.
+    #[serde(default)]
+    pub upgrade: Option<At<String>>,
 }
 
 /// A login service that the gateway itself offers.
@@ -398,6 +401,9 @@ pub struct Streams {
     /// How long a stream goes on after its token expired or a credential was revoked.
     #[serde(default)]
     pub grace: Option<At<Length>>,
+    /// How long a WebSocket may be silent in both directions.
+    #[serde(default)]
+    pub idle: Option<At<Length>>,
 }
 
 /// How a stop goes.

@@ -129,6 +129,8 @@ pub struct CacheSettings {
 pub struct StreamSettings {
     /// How long one goes on when its caller may not any more.
     pub grace: Duration,
+    /// How long a WebSocket may be silent.
+    pub idle: Duration,
 }
 
 /// How a stop goes.
@@ -183,6 +185,7 @@ impl Settings {
         cache.key_sets = cache.key_sets.map(|path| folder.join(path));
         let streams = StreamSettings {
             grace: bounds::STREAM_GRACE.time(document.streams.grace.as_ref(), findings),
+            idle: bounds::STREAM_IDLE.time(document.streams.idle.as_ref(), findings),
         };
         let shutdown = ShutdownSettings::resolve(&document.shutdown, findings);
         let access_log = AccessLogSettings {

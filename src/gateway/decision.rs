@@ -55,6 +55,8 @@ pub struct Pass {
     pub(super) unjudged: Stripping,
     /// Told by a verified application about its own client.
     pub(super) client: Option<IpAddr>,
+    /// Whether the answer may be a tunnel.
+    pub(super) opens_websocket: bool,
 }
 
 /// Leave to make one call of a login service: what was judged, for whoever answers it.
@@ -127,6 +129,11 @@ impl Pass {
         self.client
     }
 
+    /// Whether the answer may switch to a WebSocket.
+    pub const fn opens_websocket(&self) -> bool {
+        self.opens_websocket
+    }
+
     /// The host as it was judged, where the client wrote it otherwise.
     pub const fn host(&self) -> Option<&HeaderValue> {
         self.host.as_ref()
@@ -159,7 +166,12 @@ impl Pass {
         self.unjudged.apply(&mut parts.headers);
         // Ours come last: nothing the client wrote can remove or double them.
         self.reserved.strip(&mut parts.headers);
-        Sealed { parts, ours: self.ours, destination: self.destination }
+        let mut ours = self.ours;
+        if self.opens_websocket {
+            ours.push((header::CONNECTION, HeaderValue::from_static("Upgrade")));
+            ours.push((header::UPGRADE, HeaderValue::from_static("websocket")));
+        }
+        Sealed { parts, ours, destination: self.destination, opens_websocket: self.opens_websocket }
     }
 }
 
@@ -172,4 +184,6 @@ pub struct Sealed {
     pub ours: Vec<(HeaderName, HeaderValue)>,
     /// Where it may go.
     pub destination: Arc<Destination>,
+    /// Whether the answer may switch to a WebSocket.
+    pub opens_websocket: bool,
 }

@@ -18,6 +18,7 @@ mod route;
 mod strip;
 mod trail;
 mod voice;
+mod websocket;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -173,6 +174,7 @@ impl Gateway {
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
+            opens_websocket: route.websocket_idle.is_some() && websocket::is_opening(parts),
         };
         let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
         let factor = Arc::clone(factor);

@@ -40,7 +40,8 @@ pub struct Answer {
     /// While the caller has to be judged again.
     tenure: Option<Tenure>,
     pieces: u32,
-    record: Record,
+    /// None where a tunnel has it.
+    record: Option<Record>,
 }
 
 #[derive(Debug)]
@@ -53,7 +54,12 @@ impl Answer {
     /// An answer of our own.
     pub(super) fn own(response: Response<message::Body>, mut record: Record) -> Response<Self> {
         record.status = response.status();
-        response.map(|body| Self { content: Content::Own(body), tenure: None, pieces: 0, record })
+        response.map(|body| Self {
+            content: Content::Own(body),
+            tenure: None,
+            pieces: 0,
+            record: Some(record),
+        })
     }
 
     /// An answer from an upstream.
@@ -63,7 +69,23 @@ impl Answer {
         mut record: Record,
     ) -> Response<Self> {
         record.status = response.status();
-        response.map(|body| Self { content: Content::Upstream(body), tenure, pieces: 0, record })
+        response.map(|body| Self {
+            content: Content::Upstream(body),
+            tenure,
+            pieces: 0,
+            record: Some(record),
+        })
+    }
+
+    /// The head of an answer that switches protocols; what follows is the tunnel's.
+    pub(super) fn switching(head: Response<()>, record: &mut Record) -> Response<Self> {
+        record.status = head.status();
+        head.map(|()| Self {
+            content: Content::Own(message::Body::default()),
+            tenure: None,
+            pieces: 0,
+            record: None,
+        })
     }
 
     /// Whether the answer goes on. Asked while its upstream is silent and, where that never happens,
@@ -80,7 +102,9 @@ impl Answer {
             return Ok(());
         }
         let Err(denial) = tenure.extend() else { return Ok(()) };
-        self.record.cut(&denial);
+        if let Some(record) = &mut self.record {
+            record.cut(&denial);
+        }
         // The connection to the upstream is closed here and now.
         self.content = Content::Own(message::Body::default());
         self.tenure = None;
@@ -106,15 +130,16 @@ impl Body for Answer {
         if let Err(fault) = this.extend(piece.is_pending(), cx) {
             return Poll::Ready(Some(Err(fault)));
         }
+        let Some(record) = &mut this.record else { return piece };
         match &mut piece {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
-                    this.record.body_bytes += u64::try_from(data.len()).unwrap_or(0);
+                    record.body_bytes += u64::try_from(data.len()).unwrap_or(0);
                 } else if let Some(trailers) = frame.trailers_mut() {
                     headers::forward_trailers(trailers);
                 }
             }
-            Poll::Ready(None) => this.record.is_whole = true,
+            Poll::Ready(None) => record.is_whole = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         piece
@@ -137,7 +162,10 @@ impl Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.record.is_whole |= self.is_end_stream();
+        let is_whole = self.is_end_stream();
+        if let Some(record) = &mut self.record {
+            record.is_whole |= is_whole;
+        }
     }
 }
 
@@ -226,12 +254,18 @@ impl Record {
     }
 
     /// The answer ends before its end, because its caller may not stay.
-    fn cut(&mut self, denial: &Denial) {
+    pub(super) fn cut(&mut self, denial: &Denial) {
         self.is_revoked = true;
         if let (Some(route), _) = &self.route {
             route.metrics.cut(denial.reason().code());
         }
         self.deny(denial);
+    }
+
+    /// How a tunnel ended.
+    pub(super) const fn end(&mut self, body_bytes: u64, is_whole: bool) {
+        self.body_bytes = body_bytes;
+        self.is_whole = is_whole;
     }
 
     pub(super) fn upstream_answered(&mut self, took: Duration) {

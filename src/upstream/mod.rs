@@ -10,6 +10,7 @@ mod link;
 mod pool;
 mod sending;
 mod stream;
+mod tunnel;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +24,12 @@ use answer_body::Source;
 pub use answer_body::{AnswerFault, ResponseBody};
 pub use body::{BodyFault, RequestBody, TrailerRules};
 pub use chunked::BrokenChunk;
+use head::Framing;
 pub use head::HeadFault;
 use link::Lost;
 use pool::Pools;
 use sending::Sending;
+pub use tunnel::Tunnel;
 
 use crate::gateway::Denial;
 use crate::gateway::Pass;
@@ -93,7 +96,7 @@ impl Upstreams {
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
         let sealed = pass.seal(parts);
         let mut sending = Sending::new(&sealed, body);
-        let Sealed { parts, destination, ours: _ } = sealed;
+        let Sealed { parts, destination, ours: _, opens_websocket } = sealed;
         let mut reused = self.pools.checkout(&destination, now);
         loop {
             let is_reused = reused.is_some();
@@ -102,6 +105,13 @@ impl Upstreams {
                 None => self.pools.open(&destination).await?,
             };
             match link.exchange(&mut sending, &parts.method, now, timeout).await {
+                Ok(head)
+                    if head.framing == Framing::Tunnel
+                        && !(opens_websocket
+                            && tunnel::agrees(head.response.headers(), &parts.headers)) =>
+                {
+                    return Err(UpstreamError::Refused(HeadFault::Upgrade));
+                }
                 Ok(head) => {
                     let pools = Arc::clone(&self.pools);
                     let keeps_alive = head.keeps_alive;

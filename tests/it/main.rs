@@ -43,3 +43,4 @@ mod secured;
 mod sixth_dialect;
 mod tokens;
 mod unjudged;
+mod websocket;
