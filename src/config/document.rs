@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::scalar::{At, Length, SecretRef, Size, TextOrList};
+use super::upstream_entry::Upstream;
 
 /// A Portcullis configuration file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -82,26 +83,6 @@ pub struct SecretsEntry {
     /// The key that seals what the store keeps: `file:PATH` or `env:NAME`. `login` needs it.
     #[serde(default)]
     pub master: Option<At<SecretRef>>,
-}
-
-/// Servers that answer requests.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// `http://HOST:PORT`, without a path.
-    pub url: At<String>,
-    /// How long the first byte of an answer may take.
-    #[serde(default)]
-    pub timeout: Option<At<Length>>,
-    /// How long a connection may take to open.
-    #[serde(default)]
-    pub connect_timeout: Option<At<Length>>,
-    /// How long an unused connection is kept.
-    #[serde(default)]
-    pub idle_timeout: Option<At<Length>>,
-    /// Unused connections kept per worker.
-    #[serde(default)]
-    pub idle_connections: Option<At<u32>>,
 }
 
 /// An application known without a store.

@@ -7,11 +7,13 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::route::Address;
 use crate::clock::Clock;
+use crate::config::UpstreamSettings;
 use crate::credentials::KnownUsers;
 use crate::credentials::StoredKeys;
 use crate::credentials::Vouching;
+use crate::endpoint::Pool;
+use crate::endpoint::Slots;
 use crate::fetch::Fetcher;
 use crate::jwt::Algorithm;
 use crate::jwt::Ended;
@@ -38,12 +40,13 @@ pub struct Kept {
     pub(super) vouching: Option<Arc<Vouching>>,
     /// Whether the key sets on disk are ours to write.
     pub(super) writes_key_sets: bool,
+    slots: Arc<Slots>,
     tables: Mutex<Tables>,
 }
 
 #[derive(Debug, Default)]
 struct Tables {
-    slots: HashMap<Address, usize>,
+    pools: HashMap<String, Arc<Pool>>,
     remotes: Vec<Arc<RemoteKeys>>,
     tokens: Option<(u64, TokenCache)>,
     own: Vec<Arc<OwnKeys>>,
@@ -64,6 +67,7 @@ impl Kept {
             users: None,
             vouching: None,
             writes_key_sets: true,
+            slots: Arc::default(),
             tables: Mutex::default(),
         }
     }
@@ -101,11 +105,22 @@ impl Kept {
         Some(keys)
     }
 
-    /// The number under which workers keep connections to this address.
-    pub(super) fn slot(&self, address: &Address) -> usize {
+    /// An upstream, the same object as long as what is written about it stays.
+    pub(super) fn pool(&self, name: &str, settings: &UpstreamSettings) -> Arc<Pool> {
         let mut tables = self.tables();
-        let next = tables.slots.len();
-        *tables.slots.entry(address.clone()).or_insert(next)
+        let old = tables.pools.get(name);
+        if let Some(known) = old.filter(|known| known.settings() == settings) {
+            return Arc::clone(known);
+        }
+        let ground = (&self.slots, &self.metrics);
+        let pool = Arc::new(Pool::new(name, settings, ground, old.map(|old| &**old)));
+        tables.pools.insert(name.to_owned(), Arc::clone(&pool));
+        pool
+    }
+
+    /// Forgets upstreams that the configuration in force no longer names.
+    pub fn retain_pools(&self, named: &[Arc<Pool>]) {
+        self.tables().pools.retain(|_, known| named.iter().any(|pool| Arc::ptr_eq(pool, known)));
     }
 
     /// The keys had under these settings, the same object as long as the settings stay.

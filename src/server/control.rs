@@ -26,6 +26,7 @@ use super::Ready;
 use super::StartError;
 use super::logins;
 use super::logins::{Desks, Users};
+use super::upstreams::Watches;
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config;
@@ -41,6 +42,7 @@ use crate::config::ShutdownSettings;
 use crate::config::StoreAddress;
 use crate::credentials::KeySettings;
 use crate::credentials::StoredKeys;
+use crate::endpoint::Pool;
 use crate::gateway::Built;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
@@ -103,6 +105,7 @@ struct Running {
     tasks: JoinSet<()>,
     /// The loops that keep key sets fresh.
     refreshing: Vec<(Arc<RemoteKeys>, AbortHandle)>,
+    watches: Watches,
     /// What a reload may not change.
     fixed: Fixed,
     /// The families of our own keys that the keeper puts in force.
@@ -185,7 +188,7 @@ impl Control {
         let Some(built) = Gateway::build(loaded, &settings, &kept, &mut findings) else {
             return Err(StartFailure::Findings(findings));
         };
-        let Built { gateway, remotes } = built;
+        let Built { gateway, remotes, pools } = built;
         let mut families = None;
         if let (Some(users), Some(store)) = (users, &opened) {
             let Desks { mut keeper, known, clerk, accounts, vouches } =
@@ -215,11 +218,12 @@ impl Control {
             admin,
             tasks,
             refreshing: Vec::new(),
+            watches: Watches::default(),
             fixed,
             families,
             named_files: std::mem::take(&mut loaded.named_files),
         };
-        running.refresh(remotes);
+        running.refresh(remotes, pools);
         Ok((running, ready, findings))
     }
 
@@ -343,7 +347,7 @@ impl Running {
         };
         // Also of a refused one: its files may be what is mended next.
         self.named_files.clone_from(&loaded.named_files);
-        let Some((Built { gateway, remotes }, settings)) = built else {
+        let Some((Built { gateway, remotes, pools }, settings)) = built else {
             return Err(Report::new(loaded.source, findings));
         };
         self.control.shutdown = settings.shutdown;
@@ -352,7 +356,8 @@ impl Running {
         }
         self.live.replace(gateway);
         self.kept.retain_remotes(&remotes);
-        self.refresh(remotes);
+        self.kept.retain_pools(&pools);
+        self.refresh(remotes, pools);
         Ok(())
     }
 
@@ -391,8 +396,8 @@ impl Running {
         }
     }
 
-    /// Starts a loop for each key set that has none, ends those that nobody names.
-    fn refresh(&mut self, remotes: Vec<Arc<RemoteKeys>>) {
+    /// Starts a loop for each key set and upstream that has none, ends those that nobody names.
+    fn refresh(&mut self, remotes: Vec<Arc<RemoteKeys>>, pools: Vec<Arc<Pool>>) {
         self.refreshing.retain(|(keys, task)| {
             let is_named = remotes.iter().any(|named| Arc::ptr_eq(named, keys));
             if !is_named {
@@ -406,7 +411,8 @@ impl Running {
                 self.refreshing.push((Arc::clone(keys), task));
             }
         }
-        self.admin.watch(remotes);
+        self.watches.replace(&pools, &mut self.tasks);
+        self.admin.watch(remotes, pools);
     }
 
     /// A reload may have changed which files are named.

@@ -11,6 +11,7 @@ mod logins;
 #[cfg(test)]
 mod tests;
 mod trial;
+mod upstreams;
 mod worker;
 
 use std::net::SocketAddr;
@@ -305,7 +306,7 @@ pub fn compile(loaded: &mut Loaded, findings: &mut Findings) -> Option<Gateway> 
     let settings = Settings::resolve(loaded, findings)?;
     let kept = Kept::new(Clock::system(), Metrics::new().ok()?, None, 0);
     Gateway::build(loaded, &settings, &kept, findings).map(|built| {
-        let Built { gateway, remotes: _ } = built;
+        let Built { gateway, remotes: _, pools: _ } = built;
         gateway
     })
 }

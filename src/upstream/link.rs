@@ -20,6 +20,8 @@ use super::head;
 use super::head::{Head, HeadFault};
 use super::sending::{SendFault, Sending};
 use super::stream::Stream;
+use crate::endpoint::Connected;
+use crate::endpoint::Endpoint;
 use crate::gateway::Destination;
 
 /// A connection on which one request at a time is under way.
@@ -34,6 +36,10 @@ pub(super) struct Link {
     /// When the link was last given back.
     pub(super) idle_since: Instant,
     idle_timeout: Duration,
+    /// Under which number it is kept while nobody uses it.
+    pub(super) slot: usize,
+    /// Counts it, where connections are bounded.
+    connected: Option<Connected>,
 }
 
 /// Why an exchange failed.
@@ -53,8 +59,15 @@ pub(super) enum Lost {
 
 impl Link {
     /// Opens a connection within the destination's `connect_timeout`.
-    pub(super) async fn open(destination: &Destination) -> Result<Self, UpstreamError> {
-        let connecting = Stream::connect(&destination.address);
+    pub(super) async fn open(
+        destination: &Destination,
+        endpoint: &Endpoint,
+    ) -> Result<Self, UpstreamError> {
+        let connected = match destination.connections {
+            Some(most) => Some(endpoint.connect(most).ok_or(UpstreamError::Full)?),
+            None => None,
+        };
+        let connecting = Stream::connect(&endpoint.address);
         let stream = tokio::time::timeout(destination.connect_timeout, connecting)
             .await
             .map_err(|_| UpstreamError::ConnectTimeout)?
@@ -65,6 +78,8 @@ impl Link {
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             idle_since: Instant::now(),
             idle_timeout: destination.idle_timeout,
+            slot: endpoint.slot,
+            connected,
         })
     }
 
@@ -155,6 +170,11 @@ impl Link {
             wait.writes = sending.writes();
         }
         let deadline = *wait.deadline.get_or_insert_with(|| Instant::now() + wait.timeout);
+        self.poll_alarm(deadline, cx)
+    }
+
+    /// Ready once the deadline has passed.
+    pub(super) fn poll_alarm(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         // A deadline before the alarm's is rare: a route with a shorter timeout than the last one.
         if self.alarm.deadline() > deadline.into() {
             self.alarm.as_mut().reset(deadline.into());
@@ -186,6 +206,11 @@ impl Link {
                 self.stream.try_read_buf(&mut self.read),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock
             )
+    }
+
+    /// Whether others are refused a connection while this one is not used.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.connected.as_ref().is_some_and(Connected::is_wanted)
     }
 
     /// Whether nobody used the connection for longer than its destination allows.
