@@ -245,9 +245,13 @@ fn every_configuration_in_the_readme_is_accepted() {
     let blocks: Vec<&str> =
         readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    let master = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210";
+    fs::write(folder.path().join("master.key"), master).unwrap();
     // A dialect is read in a test that signs in with it.
     for text in blocks.into_iter().filter(|text| !text.starts_with("dialect:")) {
-        let mut loaded = portcullis::config::parse(Source::new("README.md", text)).unwrap();
+        let mut loaded =
+            portcullis::config::parse(Source::new(folder.path().join("README.md"), text)).unwrap();
         let mut findings = Findings::new();
         let gateway = server::compile(&mut loaded, &mut findings);
         assert!(gateway.is_some(), "{}", Report::new(loaded.source, findings));

@@ -54,10 +54,8 @@ impl Users {
         metrics: &Metrics,
         findings: &mut Findings,
     ) -> Result<Option<Self>, StartError> {
-        let Some(reference) = &settings.master else { return Ok(None) };
-        let Some(key) = master_key(reference, secrets, findings) else { return Ok(None) };
+        let Some((key, cost)) = sealing(settings, secrets, findings) else { return Ok(None) };
         let passwords = &settings.passwords;
-        let Some(cost) = cost(passwords, reference, findings) else { return Ok(None) };
         let hashing = HashSettings {
             cost,
             concurrent: passwords.concurrent.unwrap_or_else(half_of_the_cores),
@@ -147,6 +145,18 @@ pub(super) async fn answer_vouches(accounts: Arc<Accounts>, mut asks: mpsc::Rece
             Some(_) = answering.join_next() => {}
         }
     }
+}
+
+/// The master key and the cost of hashes; nothing when there is no key, or a finding that says why not.
+pub(super) fn sealing(
+    settings: &Settings,
+    secrets: &mut Secrets,
+    findings: &mut Findings,
+) -> Option<(MasterKey, PasswordCost)> {
+    let reference = settings.master.as_ref()?;
+    let key = master_key(reference, secrets, findings);
+    let cost = cost(&settings.passwords, reference, findings);
+    key.zip(cost)
 }
 
 fn master_key(

@@ -32,6 +32,7 @@ use crate::config;
 use crate::config::Findings;
 use crate::config::Loaded;
 use crate::config::Report;
+use crate::config::Secrets;
 use crate::config::Settings;
 use crate::gateway::Built;
 use crate::gateway::Gateway;
@@ -304,6 +305,9 @@ impl Drop for Running {
 /// Compiles for `check`: nothing is opened, bound or fetched.
 pub fn compile(loaded: &mut Loaded, findings: &mut Findings) -> Option<Gateway> {
     let settings = Settings::resolve(loaded, findings)?;
+    let mut secrets = Secrets::new(loaded.source.folder());
+    // Only what it says is wanted: `build` ends with nothing when there is an error.
+    drop(logins::sealing(&settings, &mut secrets, findings));
     let kept = Kept::new(Clock::system(), Metrics::new().ok()?, None, 0);
     Gateway::build(loaded, &settings, &kept, findings).map(|built| {
         let Built { gateway, remotes: _, pools: _ } = built;
