@@ -83,11 +83,15 @@ impl Pool {
             settings: settings.clone(),
         };
         let known = old.map(|old| old.endpoints.load_full()).unwrap_or_default();
-        if settings.health.is_none() {
-            known.iter().for_each(|endpoint| endpoint.forget_checks());
-        }
         pool.rebuild(&known);
         pool
+    }
+
+    /// Comes into force: verdicts of checks that nobody makes any more are forgotten.
+    pub fn begin(&self) {
+        if self.settings.health.is_none() {
+            self.endpoints.load().iter().for_each(|endpoint| endpoint.forget_checks());
+        }
     }
 
     /// Its name.
@@ -256,9 +260,12 @@ impl Pool {
             if endpoints.iter().any(|endpoint| endpoint.address == address) {
                 continue;
             }
-            let endpoint = match known.iter().find(|known| known.address == address) {
-                Some(known) => known.weighing(weight),
-                None => Endpoint::new(address.clone(), self.slots.of(&address), weight),
+            let known = known.iter().find(|known| known.address == address);
+            let endpoint = if let Some(known) = known {
+                known.weighing(weight)
+            } else {
+                let slot = self.slots.of(&self.name, &address);
+                Endpoint::new(address, slot, weight)
             };
             endpoints.push(Arc::new(endpoint));
         }

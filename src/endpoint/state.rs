@@ -15,7 +15,7 @@ use super::address::Address;
 pub struct Endpoint {
     /// Where it listens.
     pub address: Address,
-    /// Its number in each worker's table of connections; the same over reloads for one address.
+    /// Its number in each worker's table of connections; the same over reloads.
     pub slot: usize,
     /// Its share of the requests, compared with those of others.
     pub(super) weight: u32,

@@ -1,6 +1,5 @@
 //! What outlives a reload: caches, counters, key sets, the numbers of connection pools.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -46,7 +45,7 @@ pub struct Kept {
 
 #[derive(Debug, Default)]
 struct Tables {
-    pools: HashMap<String, Arc<Pool>>,
+    pools: Vec<Arc<Pool>>,
     remotes: Vec<Arc<RemoteKeys>>,
     tokens: Option<(u64, TokenCache)>,
     own: Vec<Arc<OwnKeys>>,
@@ -105,22 +104,21 @@ impl Kept {
         Some(keys)
     }
 
-    /// An upstream, the same object as long as what is written about it stays.
+    /// An upstream: the one in force as long as what is written about it stays, else one that takes
+    /// over from it.
     pub(super) fn pool(&self, name: &str, settings: &UpstreamSettings) -> Arc<Pool> {
-        let mut tables = self.tables();
-        let old = tables.pools.get(name);
+        let tables = self.tables();
+        let old = tables.pools.iter().find(|pool| pool.name() == name);
         if let Some(known) = old.filter(|known| known.settings() == settings) {
             return Arc::clone(known);
         }
         let ground = (&self.slots, &self.metrics);
-        let pool = Arc::new(Pool::new(name, settings, ground, old.map(|old| &**old)));
-        tables.pools.insert(name.to_owned(), Arc::clone(&pool));
-        pool
+        Arc::new(Pool::new(name, settings, ground, old.map(|old| &**old)))
     }
 
-    /// Forgets upstreams that the configuration in force no longer names.
-    pub fn retain_pools(&self, named: &[Arc<Pool>]) {
-        self.tables().pools.retain(|_, known| named.iter().any(|pool| Arc::ptr_eq(pool, known)));
+    /// These upstreams are in force from now on.
+    pub fn keep_pools(&self, pools: &[Arc<Pool>]) {
+        self.tables().pools = pools.to_vec();
     }
 
     /// The keys had under these settings, the same object as long as the settings stay.

@@ -356,7 +356,6 @@ impl Running {
         }
         self.live.replace(gateway);
         self.kept.retain_remotes(&remotes);
-        self.kept.retain_pools(&pools);
         self.refresh(remotes, pools);
         Ok(())
     }
@@ -411,6 +410,7 @@ impl Running {
                 self.refreshing.push((Arc::clone(keys), task));
             }
         }
+        self.kept.keep_pools(&pools);
         self.watches.replace(&pools, &mut self.tasks);
         self.admin.watch(remotes, pools);
     }

@@ -26,6 +26,7 @@ impl Watches {
             if self.0.iter().any(|(watched, _)| Arc::ptr_eq(watched, pool)) {
                 continue;
             }
+            pool.begin();
             let check = tasks.spawn(watch::check(Arc::clone(pool)));
             let resolve = tasks.spawn(watch::resolve(Arc::clone(pool)));
             self.0.push((Arc::clone(pool), [check, resolve]));

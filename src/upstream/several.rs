@@ -50,7 +50,11 @@ impl Upstreams {
         mut sending: Sending,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         let pool = Arc::clone(&errand.destination.pool);
-        let until = pool.settings().total_timeout.map(|timeout| errand.now + timeout);
+        let until = pool.settings().total_timeout.map(|timeout| {
+            // An endpoint that lets it pass is to blame for that.
+            errand.timeout = errand.timeout.min(timeout);
+            errand.now + timeout
+        });
         let asking = self.ask_some(&pool, &mut errand, &mut sending);
         let outcome = match until {
             Some(until) => tokio::time::timeout_at(until.into(), asking)

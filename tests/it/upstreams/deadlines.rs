@@ -67,3 +67,13 @@ fn the_whole_has_a_deadline_before_the_head_too() {
     assert_eq!(status(&world, &Ask::post("/pool/x", "hi")), 504);
     upstream.wait("both given up", |seen| seen.ended() == 2);
 }
+
+#[test]
+fn an_endpoint_that_lets_the_whole_pass_is_ejected() {
+    let (hangs, good) = (always(&[Step::Silence]), Upstream::echo());
+    let keys = ", timeout: 1h, total_timeout: 50ms, eject: { failures: 2 }, balance: round_robin";
+    let world = before(&urls(&[&hangs, &good]), keys);
+    let late = (0..20).filter(|_| status(&world, &get()) == 504).count();
+    assert_eq!(late, 2);
+    assert_eq!(states(&world), ["ejected", "healthy"]);
+}

@@ -85,6 +85,10 @@ fn checks_end_with_their_upstream_and_verdicts_outlive_a_reload() {
     eventually("found sick", || states(&world) == ["sick", "healthy"]);
     world.reload_with("unhealthy_after: 2", "unhealthy_after: 99").unwrap();
     assert_eq!(states(&world), ["sick", "healthy"], "nothing is forgotten");
+    world.reload_with("health: {", "health: { no: 1,").unwrap_err();
+    world.reload_with(", health: { no: 1,", ", in_flight: 0, health: {").unwrap_err();
+    assert_eq!(states(&world), ["sick", "healthy"], "what was refused changes nothing");
+    world.reload_with(", in_flight: 0", "").unwrap();
     world.reload_with(&CHECKS.replace("after: 2", "after: 99"), "").unwrap();
     assert_eq!(states(&world), ["healthy", "healthy"], "nobody checks any more");
     // What was under way when the checks ended may still arrive.
