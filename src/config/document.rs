@@ -74,6 +74,10 @@ pub struct Listen {
     /// Address and port for health and metrics; never the public one.
     #[serde(default)]
     pub admin: Option<At<String>>,
+    /// Networks of proxies that begin each connection with a PROXY header (version 1 or 2); a
+    /// connection of theirs without one is closed.
+    #[serde(default)]
+    pub proxy_protocol: Vec<At<String>>,
 }
 
 /// Secrets that belong to no check.

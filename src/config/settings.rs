@@ -37,6 +37,8 @@ use super::upstreams::UpstreamSettings;
 pub struct Settings {
     /// The addresses to listen on.
     pub listen: Listeners,
+    /// Networks whose connections begin with a PROXY header.
+    pub proxied: Vec<IpNet>,
     /// Networks whose forwarded addresses are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where applications and users are kept.
@@ -141,6 +143,7 @@ impl Settings {
         let document = &loaded.document;
         let folder = loaded.source.folder();
         let listen = Listeners::resolve(&document.listen, findings);
+        let proxied = networks(&document.listen.proxy_protocol, findings);
         let trusted_proxies = networks(&document.trusted_proxies, findings);
         let store = document
             .store
@@ -164,6 +167,7 @@ impl Settings {
         let workers = bounds::WORKERS.count_if(document.workers.as_ref(), findings);
         Some(Self {
             listen: listen?,
+            proxied,
             trusted_proxies,
             store,
             master: document.secrets.master.clone(),

@@ -7,6 +7,8 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -117,6 +119,7 @@ struct Running {
 #[derive(PartialEq, Eq)]
 struct Fixed {
     public: SocketAddr,
+    proxied: Vec<IpNet>,
     admin: Option<SocketAddr>,
     store: Option<StoreAddress>,
     workers: Option<usize>,
@@ -256,6 +259,7 @@ impl Fixed {
     fn of(settings: &Settings) -> Self {
         Self {
             public: settings.listen.public,
+            proxied: settings.proxied.clone(),
             admin: settings.listen.admin,
             store: settings.store.clone(),
             workers: settings.workers,
@@ -374,7 +378,8 @@ impl Running {
             ),
             (
                 "listen",
-                (new.public, new.admin) != (self.fixed.public, self.fixed.admin),
+                (new.public, new.admin, &new.proxied)
+                    != (self.fixed.public, self.fixed.admin, &self.fixed.proxied),
                 document.listen.public.place,
             ),
             (

@@ -8,6 +8,7 @@ mod connection;
 mod control;
 mod listen;
 mod logins;
+mod proxied;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -38,6 +39,7 @@ use crate::gateway::Built;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Live;
+use crate::inquiry::TrustedProxies;
 use crate::jwt::Recent;
 use crate::login::Desk;
 use crate::message::RequestIds;
@@ -142,6 +144,7 @@ impl Server {
             .map_err(|error| StartError::Listen(settings.listen.public, error))?;
         let admin_listener = settings.listen.admin.map(listen_for_operators).transpose()?;
         let room = Arc::new(Semaphore::new(settings.limits.connections));
+        let hops = Arc::new(TrustedProxies::new(settings.proxied.clone()));
         let patience = Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
         let control = Control {
             path: PathBuf::from(path),
@@ -176,7 +179,7 @@ impl Server {
                 ids: RequestIds::new(random()?),
                 within: within(desk.clone()),
             };
-            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);
+            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), (patience, &hops));
             let stop = Stop { signal: stopped.clone() };
             threads.push(spawn_worker(number, worker, listener, stop)?);
         }

@@ -33,6 +33,7 @@ mod metrics;
 mod pass_through;
 mod paths;
 mod permissions;
+mod proxied;
 mod recorder;
 mod refusals;
 mod reload;
