@@ -53,7 +53,7 @@ pub use settings::{
     TimeoutSettings,
 };
 pub use source::{Source, SourceError};
-pub use upstream_entry::{BalanceWord, Eject, EndpointEntry, Health, Retry, Upstream};
+pub use upstream_entry::{BalanceWord, Eject, EndpointEntry, Health, ProxyHeader, Retry, Upstream};
 pub use upstreams::{
     Balance, EjectSettings, EndpointAddress, EndpointSettings, HealthSettings, RetrySettings,
     UpstreamSettings,

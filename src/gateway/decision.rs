@@ -54,6 +54,8 @@ pub struct Pass {
     pub(super) unjudged: Stripping,
     /// Told by a verified application about its own client.
     pub(super) client: Option<IpAddr>,
+    /// The client, as far as proxies told it that are trusted.
+    pub(super) peer: IpAddr,
 }
 
 /// Leave to make one call of a login service: what was judged, for whoever answers it.
@@ -153,7 +155,8 @@ impl Pass {
         self.unjudged.apply(&mut parts.headers);
         // Ours come last: nothing the client wrote can remove or double them.
         self.reserved.strip(&mut parts.headers);
-        Sealed { parts, ours: self.ours, destination: self.destination }
+        let client = self.client.unwrap_or(self.peer);
+        Sealed { parts, ours: self.ours, destination: self.destination, client }
     }
 }
 
@@ -166,4 +169,6 @@ pub struct Sealed {
     pub ours: Vec<(HeaderName, HeaderValue)>,
     /// Where it may go.
     pub destination: Arc<Destination>,
+    /// For whom it goes there.
+    pub client: IpAddr,
 }

@@ -169,6 +169,7 @@ impl Gateway {
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
+            peer: asking.peer.client,
         };
         let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
         let factor = Arc::clone(factor);

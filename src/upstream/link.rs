@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -11,10 +12,11 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use http::Method;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Sleep;
 
 use super::UpstreamError;
+use super::announce;
 use super::body::BodyFault;
 use super::head;
 use super::head::{Head, HeadFault};
@@ -62,12 +64,19 @@ impl Link {
     pub(super) async fn open(
         destination: &Destination,
         endpoint: &Endpoint,
+        client: IpAddr,
     ) -> Result<Self, UpstreamError> {
         let connected = match destination.connections {
             Some(most) => Some(endpoint.connect(most).ok_or(UpstreamError::Full)?),
             None => None,
         };
-        let connecting = Stream::connect(&endpoint.address);
+        let connecting = async {
+            let mut stream = Stream::connect(&endpoint.address).await?;
+            if let Some(version) = destination.announces {
+                stream.write_all(&announce::header(version, Some(client))).await?;
+            }
+            Ok(stream)
+        };
         let stream = tokio::time::timeout(destination.connect_timeout, connecting)
             .await
             .map_err(|_| UpstreamError::ConnectTimeout)?

@@ -2,6 +2,7 @@
 //!
 //! No decision is taken here and no status is known; each worker has its own [`Upstreams`].
 
+mod announce;
 mod answer_body;
 mod body;
 mod chunked;
@@ -13,6 +14,7 @@ mod several;
 mod stream;
 pub mod watch;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -78,6 +80,7 @@ pub enum UpstreamError {
 struct Errand {
     destination: Arc<Destination>,
     method: Method,
+    client: IpAddr,
     /// Whether doing it twice does no harm.
     may_repeat: bool,
     /// How long the first byte of an answer may take, from `now` on.
@@ -124,8 +127,9 @@ impl Upstreams {
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
         let sealed = pass.seal(parts);
         let mut sending = Sending::new(&sealed, body);
-        let Sealed { parts, destination, ours: _ } = sealed;
-        let errand = Errand { destination, method: parts.method, may_repeat, timeout, now };
+        let Sealed { parts, destination, client, ours: _ } = sealed;
+        let method = parts.method;
+        let errand = Errand { destination, method, client, may_repeat, timeout, now };
         let Some(endpoint) = &errand.destination.sole else {
             // Boxed: what it needs must not make every other request larger.
             return Box::pin(self.send_to_pool(errand, sending)).await;
@@ -152,7 +156,7 @@ impl Upstreams {
                 Some(link) => link,
                 None => self
                     .pools
-                    .open(&errand.destination, endpoint)
+                    .open(&errand.destination, endpoint, errand.client)
                     .await
                     .map_err(|error| Failure { error, is_unsent: true })?,
             };

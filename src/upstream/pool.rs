@@ -1,5 +1,6 @@
 //! The unused connections of one worker, per endpoint; the last one used is the first one taken.
 
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -49,8 +50,9 @@ impl Pools {
         &self,
         destination: &Destination,
         endpoint: &Endpoint,
+        client: IpAddr,
     ) -> Result<Box<Link>, UpstreamError> {
-        let link = Link::open(destination, endpoint).await.map(Box::new);
+        let link = Link::open(destination, endpoint, client).await.map(Box::new);
         let outcome = if link.is_ok() { "opened" } else { "failed" };
         self.connections.with_label_values(&[destination.name.as_str(), outcome]).inc();
         link
@@ -90,6 +92,7 @@ impl Pools {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::net::Ipv4Addr;
     use std::pin::pin;
     use std::sync::Arc;
     use std::task::Poll;
@@ -130,8 +133,10 @@ mod tests {
             idle_timeout: Duration::from_secs(10),
             idle_connections: 1,
             connections: None,
+            announces: None,
         };
-        let link = pools.open(&destination, sole(&destination)).await.unwrap();
+        let link =
+            pools.open(&destination, sole(&destination), Ipv4Addr::LOCALHOST.into()).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
         (destination, theirs, link)
     }

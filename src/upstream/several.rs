@@ -66,7 +66,8 @@ impl Upstreams {
         let patience = pool.settings().read_timeout;
         let escort = Some(Box::new(Escort { load, patience, until, late_at: None }));
         let (pools, destination) = (Arc::clone(&self.pools), errand.destination);
-        let keeps_alive = head.keeps_alive;
+        // A connection that tells of one client is not for the next.
+        let keeps_alive = head.keeps_alive && destination.announces.is_none();
         let source = Source { link, sending, pools, destination, keeps_alive, escort };
         Ok(head.response.map(|()| ResponseBody::new(head.framing, source)))
     }

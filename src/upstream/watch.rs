@@ -14,8 +14,10 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::MissedTickBehavior;
 
+use super::announce;
 use super::stream::Stream;
 use crate::config::HealthSettings;
+use crate::config::ProxyHeader;
 use crate::endpoint::Address;
 use crate::endpoint::Checked;
 use crate::endpoint::Endpoint;
@@ -24,6 +26,7 @@ use crate::endpoint::Pool;
 /// Asks each endpoint how it fares, all at once, and then again after the interval.
 pub async fn check(pool: Arc<Pool>) {
     let Some(health) = pool.settings().health.clone() else { return };
+    let announces = pool.settings().proxy_protocol;
     let mut ticks = tokio::time::interval(health.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -32,7 +35,7 @@ pub async fn check(pool: Arc<Pool>) {
         let checks = endpoints.iter().map(|endpoint| {
             let (pool, health) = (&pool, &health);
             let check = async move {
-                let fault = check_one(endpoint, health).await.err();
+                let fault = check_one(endpoint, health, announces).await.err();
                 pool.checked(endpoint, Checked { at: Instant::now(), fault });
             };
             Box::pin(check)
@@ -62,11 +65,16 @@ pub async fn resolve(pool: Arc<Pool>) {
 }
 
 /// What is wrong with an endpoint, if anything is.
-async fn check_one(endpoint: &Endpoint, health: &HealthSettings) -> Result<(), String> {
-    let status = tokio::time::timeout(health.timeout, ask(&endpoint.address, &health.path))
-        .await
-        .map_err(|_| "no answer in time".to_owned())?
-        .map_err(|error| error.to_string())?;
+async fn check_one(
+    endpoint: &Endpoint,
+    health: &HealthSettings,
+    announces: Option<ProxyHeader>,
+) -> Result<(), String> {
+    let status =
+        tokio::time::timeout(health.timeout, ask(&endpoint.address, &health.path, announces))
+            .await
+            .map_err(|_| "no answer in time".to_owned())?
+            .map_err(|error| error.to_string())?;
     let is_good = match health.expect.as_slice() {
         [] => (200..400).contains(&status),
         expected => expected.contains(&status),
@@ -75,7 +83,7 @@ async fn check_one(endpoint: &Endpoint, health: &HealthSettings) -> Result<(), S
 }
 
 /// The status with which a path is answered.
-async fn ask(address: &Address, path: &str) -> io::Result<u16> {
+async fn ask(address: &Address, path: &str, announces: Option<ProxyHeader>) -> io::Result<u16> {
     let mut stream = Stream::connect(address).await?;
     let host = match address {
         Address::Socket(_) | Address::Name(..) => address.to_string(),
@@ -84,7 +92,9 @@ async fn ask(address: &Address, path: &str) -> io::Result<u16> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: portcullis\r\nConnection: close\r\n\r\n"
     );
-    stream.write_all(request.as_bytes()).await?;
+    let mut out = announces.map_or_else(Vec::new, |version| announce::header(version, None));
+    out.extend_from_slice(request.as_bytes());
+    stream.write_all(&out).await?;
     let mut start = [0; "HTTP/1.1 200".len()];
     stream.read_exact(&mut start).await?;
     status_of(&start).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))

@@ -325,6 +325,7 @@ fn destination(name: &str, upstream: &UpstreamSettings, kept: &Kept) -> Destinat
         idle_timeout: upstream.idle_timeout,
         idle_connections: upstream.idle_connections,
         connections: upstream.connections,
+        announces: upstream.proxy_protocol,
     }
 }
 

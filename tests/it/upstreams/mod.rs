@@ -1,5 +1,6 @@
 //! Upstreams of several endpoints: who is asked, who rests, what is asked again, and what is refused.
 
+mod announced;
 mod bounds;
 mod deadlines;
 mod health;
