@@ -21,6 +21,7 @@ use crate::jwt::RemoteKeys;
 use crate::jwt::RemoteSettings;
 use crate::jwt::TokenCache;
 use crate::telemetry::Metrics;
+use crate::telemetry::UpstreamMetrics;
 
 /// Everything that a new configuration takes over from the old one.
 #[derive(Debug)]
@@ -118,7 +119,12 @@ impl Kept {
 
     /// These upstreams are in force from now on.
     pub fn keep_pools(&self, pools: &[Arc<Pool>]) {
-        self.tables().pools = pools.to_vec();
+        let old = std::mem::replace(&mut self.tables().pools, pools.to_vec());
+        let is_counted =
+            |name: &str| pools.iter().any(|pool| pool.name() == name && pool.sole().is_none());
+        for gone in old.iter().filter(|old| !is_counted(old.name())) {
+            UpstreamMetrics::forget(&self.metrics, gone.name());
+        }
     }
 
     /// The keys had under these settings, the same object as long as the settings stay.

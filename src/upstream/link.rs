@@ -22,6 +22,7 @@ use super::head;
 use super::head::{Head, HeadFault};
 use super::sending::{SendFault, Sending};
 use super::stream::Stream;
+use crate::endpoint::Address;
 use crate::endpoint::Connected;
 use crate::endpoint::Endpoint;
 use crate::gateway::Destination;
@@ -38,6 +39,9 @@ pub(super) struct Link {
     /// When the link was last given back.
     pub(super) idle_since: Instant,
     idle_timeout: Duration,
+    /// When it is too old to be kept, if its address was looked up: however busy it is, what the name
+    /// stands for by then is found out.
+    pub(super) expires: Option<Instant>,
     /// Under which number it is kept while nobody uses it.
     pub(super) slot: usize,
     /// Counts it, where connections are bounded.
@@ -81,12 +85,15 @@ impl Link {
             .await
             .map_err(|_| UpstreamError::ConnectTimeout)?
             .map_err(UpstreamError::Connect)?;
+        let now = Instant::now();
+        let is_named = matches!(endpoint.address, Address::Name(..));
         Ok(Self {
             stream,
             read: BytesMut::new(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            idle_since: Instant::now(),
+            idle_since: now,
             idle_timeout: destination.idle_timeout,
+            expires: is_named.then(|| now + LOOKED_UP_AGAIN),
             slot: endpoint.slot,
             connected,
         })
@@ -251,5 +258,7 @@ impl From<Lost> for UpstreamError {
     }
 }
 
+/// How long a name stands for the address that it was first found to.
+const LOOKED_UP_AGAIN: Duration = Duration::from_mins(1);
 /// Room that is made for one read, in bytes.
 const READ_AT_ONCE: usize = 8 * 1024;

@@ -60,10 +60,11 @@ impl Pools {
 
     /// Keeps a connection whose answer was read to its end.
     pub(super) fn give_back(&self, destination: &Destination, mut link: Box<Link>) {
-        if link.is_wanted() {
+        let now = Instant::now();
+        if link.is_wanted() || link.expires.is_some_and(|at| now >= at) {
             return;
         }
-        link.idle_since = Instant::now();
+        link.idle_since = now;
         let slot = link.slot;
         let mut stacks = self.lock();
         if stacks.len() <= slot {
@@ -169,6 +170,20 @@ mod tests {
             pools.give_back(&destination, link);
             assert!(!checkout_when_exhausted(&pools, &destination).await, "{says:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_by_name_is_kept_until_the_name_is_looked_up_again() {
+        let pools = Pools::new(&Metrics::new().unwrap());
+        let (destination, _theirs, mut link) = linked(&pools).await;
+        assert_eq!(link.expires, None, "an address stays what it is");
+        let now = Instant::now();
+        link.expires = Some(now + Duration::from_secs(100));
+        pools.give_back(&destination, link);
+        let mut link = pools.checkout(sole(&destination).slot, now).unwrap();
+        link.expires = Some(now);
+        pools.give_back(&destination, link);
+        assert!(pools.checkout(sole(&destination).slot, now).is_none());
     }
 
     #[tokio::test]
