@@ -26,6 +26,8 @@ use super::Ready;
 use super::StartError;
 use super::logins;
 use super::logins::{Desks, Users};
+use super::tls;
+use super::tls::{Ground, LiveTls, Tls};
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config;
@@ -99,6 +101,7 @@ struct Running {
     control: Control,
     kept: Kept,
     live: Arc<Live>,
+    tls: Option<Arc<LiveTls>>,
     admin: Arc<Admin>,
     tasks: JoinSet<()>,
     /// The loops that keep key sets fresh.
@@ -114,6 +117,7 @@ struct Running {
 #[derive(PartialEq, Eq)]
 struct Fixed {
     public: SocketAddr,
+    is_secure: bool,
     admin: Option<SocketAddr>,
     store: Option<StoreAddress>,
     workers: Option<usize>,
@@ -182,6 +186,8 @@ impl Control {
         if let Some(users) = &users {
             kept = kept.with_users(Arc::clone(&users.known), Arc::clone(&users.vouching));
         }
+        let ground = Ground { metrics: &self.metrics, clock: &self.clock, before: None };
+        let tls = tls::compile(loaded, &settings, &ground, &mut findings);
         let Some(built) = Gateway::build(loaded, &settings, &kept, &mut findings) else {
             return Err(StartFailure::Findings(findings));
         };
@@ -207,11 +213,13 @@ impl Control {
         let fixed = Fixed::of(&settings);
         self.mark_success();
         let live = Arc::new(Live::new(gateway));
-        let ready = Ready { live: Arc::clone(&live), admin_address };
+        let tls = tls.map(|tls| Arc::new(LiveTls::new(tls, &self.metrics)));
+        let ready = Ready { live: Arc::clone(&live), tls: tls.clone(), admin_address };
         let mut running = Running {
             control: self,
             kept,
             live,
+            tls,
             admin,
             tasks,
             refreshing: Vec::new(),
@@ -252,11 +260,18 @@ impl Fixed {
     fn of(settings: &Settings) -> Self {
         Self {
             public: settings.listen.public,
+            is_secure: settings.listen.tls.is_some(),
             admin: settings.listen.admin,
             store: settings.store.clone(),
             workers: settings.workers,
             master: settings.master.as_ref().map(|master| master.value.clone()),
         }
+    }
+}
+
+impl Fixed {
+    const fn listeners(&self) -> (SocketAddr, bool, Option<SocketAddr>) {
+        (self.public, self.is_secure, self.admin)
     }
 }
 
@@ -336,14 +351,15 @@ impl Running {
         let built = match Settings::resolve(&loaded, &mut findings) {
             Some(settings) => {
                 self.refuse_fixed(&settings, &loaded, &mut findings);
+                let tls = self.compile_tls(&mut loaded, &settings, &mut findings);
                 Gateway::build(&mut loaded, &settings, &self.kept, &mut findings)
-                    .map(|built| (built, settings))
+                    .map(|built| (built, tls, settings))
             }
             None => None,
         };
         // Also of a refused one: its files may be what is mended next.
         self.named_files.clone_from(&loaded.named_files);
-        let Some((Built { gateway, remotes }, settings)) = built else {
+        let Some((Built { gateway, remotes }, tls, settings)) = built else {
             return Err(Report::new(loaded.source, findings));
         };
         self.control.shutdown = settings.shutdown;
@@ -351,9 +367,24 @@ impl Running {
             *families.lock().unwrap_or_else(PoisonError::into_inner) = self.kept.all_own_keys();
         }
         self.live.replace(gateway);
+        if let (Some(live), Some(tls)) = (&self.tls, tls) {
+            live.replace(tls, &self.control.metrics);
+        }
         self.kept.retain_remotes(&remotes);
         self.refresh(remotes);
         Ok(())
+    }
+
+    fn compile_tls(
+        &self,
+        loaded: &mut Loaded,
+        settings: &Settings,
+        findings: &mut Findings,
+    ) -> Option<Tls> {
+        let before = self.tls.as_ref().map(|live| live.current());
+        let Control { metrics, clock, .. } = &self.control;
+        let ground = Ground { metrics, clock, before: before.as_deref() };
+        tls::compile(loaded, settings, &ground, findings)
     }
 
     fn refuse_fixed(&self, settings: &Settings, loaded: &Loaded, findings: &mut Findings) {
@@ -368,11 +399,7 @@ impl Running {
                 new.master != self.fixed.master,
                 document.secrets.master.as_ref().map_or_else(Place::default, |key| key.place),
             ),
-            (
-                "listen",
-                (new.public, new.admin) != (self.fixed.public, self.fixed.admin),
-                document.listen.public.place,
-            ),
+            ("listen", new.listeners() != self.fixed.listeners(), document.listen.public.place),
             (
                 "store",
                 new.store != self.fixed.store,

@@ -10,6 +10,7 @@ mod listen;
 mod logins;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod trial;
 mod worker;
 
@@ -48,6 +49,7 @@ use connection::Patience;
 use control::Control;
 pub use control::Order;
 use control::StartFailure;
+use tls::{Ground, LiveTls};
 pub use trial::{Asked, Judged, Trial};
 use worker::{Stop, Worker};
 
@@ -118,6 +120,7 @@ pub struct Running {
 /// What the control thread tells when everything it needs is there.
 struct Ready {
     live: Arc<Live>,
+    tls: Option<Arc<LiveTls>>,
     admin_address: Option<SocketAddr>,
 }
 
@@ -174,7 +177,8 @@ impl Server {
                 ids: RequestIds::new(random()?),
                 within: within(desk.clone()),
             };
-            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);
+            let tls = ready.tls.clone();
+            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience, tls);
             let stop = Stop { signal: stopped.clone() };
             threads.push(spawn_worker(number, worker, listener, stop)?);
         }
@@ -303,7 +307,10 @@ impl Drop for Running {
 /// Compiles for `check`: nothing is opened, bound or fetched.
 pub fn compile(loaded: &mut Loaded, findings: &mut Findings) -> Option<Gateway> {
     let settings = Settings::resolve(loaded, findings)?;
-    let kept = Kept::new(Clock::system(), Metrics::new().ok()?, None, 0);
+    let (clock, metrics) = (Clock::system(), Metrics::new().ok()?);
+    let ground = Ground { metrics: &metrics, clock: &clock, before: None };
+    tls::compile(loaded, &settings, &ground, findings);
+    let kept = Kept::new(clock, metrics, None, 0);
     Gateway::build(loaded, &settings, &kept, findings).map(|built| {
         let Built { gateway, remotes: _ } = built;
         gateway

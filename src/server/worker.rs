@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::connection;
 use super::connection::Patience;
+use super::tls::LiveTls;
 use crate::inquiry::Peer;
 use crate::proxy::Proxy;
 use crate::telemetry::Metrics;
@@ -27,6 +28,7 @@ pub(super) struct Worker {
     /// Counts connections of all workers together.
     room: Arc<Semaphore>,
     patience: Patience,
+    tls: Option<Arc<LiveTls>>,
 }
 
 /// When a worker is to stop.
@@ -55,9 +57,10 @@ impl Worker {
         metrics: Metrics,
         room: Arc<Semaphore>,
         patience: Patience,
+        tls: Option<Arc<LiveTls>>,
     ) -> Self {
         let is_draining = AtomicBool::new(false);
-        Self { proxy, draining: Notify::new(), is_draining, metrics, room, patience }
+        Self { proxy, draining: Notify::new(), is_draining, metrics, room, patience, tls }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -143,11 +146,22 @@ impl Worker {
         self.metrics.connections.inc();
         let worker = Arc::clone(self);
         let open = self.metrics.connections.clone();
+        let open = OnDrop(Some(move || open.dec()));
+        let patience = worker.patience;
+        // Two tasks, so that one in clear is not as large as one with a session.
+        let Some(tls) = self.tls.as_ref().map(|live| live.current()) else {
+            connections.spawn(async move {
+                let (_open, _place) = (open, place);
+                connection::serve(stream, Peer::direct(address.ip()), worker, patience).await
+            });
+            return;
+        };
         connections.spawn(async move {
-            let _open = OnDrop(Some(move || open.dec()));
-            let _place = place;
-            let patience = worker.patience;
-            connection::serve(stream, Peer::direct(address.ip()), worker, patience).await
+            let (_open, _place) = (open, place);
+            match tls.accept(stream, address.ip()).await {
+                Some((session, peer)) => connection::serve(session, peer, worker, patience).await,
+                None => Ok(()),
+            }
         });
     }
 

@@ -40,5 +40,6 @@ mod routes;
 mod second_factor;
 mod secured;
 mod sixth_dialect;
+mod tls;
 mod tokens;
 mod unjudged;
