@@ -59,12 +59,13 @@ impl Challenges {
     }
 
     /// Asks: the key of a new challenge, made of random bytes. It replaces an older one for the same
-    /// occasion; where there is no room, the oldest of all makes place.
+    /// occasion; where there is no room, the oldest of the same user makes place, or of all.
     pub fn ask(&self, occasion: Occasion, random: [u8; 16], now: Timestamp) -> ChallengeKey {
         let key = ChallengeKey(format!("{:032x}", u128::from_be_bytes(random)));
         let mut state = self.state();
         state.drop_over(now);
         state.drop_older(&occasion);
+        state.drop_beyond(&occasion.user);
         while state.order.len() >= self.capacity {
             let oldest = state.order.pop_front();
             oldest.and_then(|(_, oldest)| state.open.remove(&oldest));
@@ -105,9 +106,27 @@ impl State {
             |(_, challenge): &(&ChallengeKey, &Challenge)| challenge.occasion == *occasion;
         let older = self.open.iter().find(is_older).map(|(key, _)| key.clone());
         if let Some(older) = older {
-            self.open.remove(&older);
-            self.order.retain(|(_, key)| *key != older);
+            self.drop_one(&older);
         }
+    }
+
+    /// Who is signed in can be asked about as many calls as there are bodies; without a bound of their
+    /// own one user could drive out the questions of all others, and so keep them from signing in.
+    fn drop_beyond(&mut self, user: &UserId) {
+        let is_own = |challenge: &Challenge| challenge.occasion.user == *user;
+        if self.open.values().filter(|challenge| is_own(challenge)).count() < MOST_OF_ONE {
+            return;
+        }
+        let mut keys = self.order.iter().map(|(_, key)| key);
+        let oldest = keys.find(|key| self.open.get(*key).is_some_and(is_own));
+        if let Some(oldest) = oldest.cloned() {
+            self.drop_one(&oldest);
+        }
+    }
+
+    fn drop_one(&mut self, dropped: &ChallengeKey) {
+        self.open.remove(dropped);
+        self.order.retain(|(_, key)| key != dropped);
     }
 
     fn drop_over(&mut self, now: Timestamp) {
@@ -127,6 +146,8 @@ impl fmt::Debug for Challenges {
 const LIFETIME: Duration = Duration::from_mins(5);
 /// Wrong answers, the right one among them.
 const MAX_TRIES: u32 = 5;
+/// Questions that await the answer of one user.
+const MOST_OF_ONE: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -205,6 +226,19 @@ mod tests {
         assert!(!challenges.spend(first.as_str(), at(0)));
         assert!(challenges.spend(second.as_str(), at(0)));
         assert!(challenges.spend(other.as_str(), at(0)));
+    }
+
+    #[test]
+    fn one_user_does_not_drive_out_the_questions_of_others() {
+        let challenges = Challenges::new(40);
+        let other = challenges.ask(occasion("u_2", None, "x"), [0xff; 16], at(0));
+        let ask = |n: u8| challenges.ask(occasion("u_1", None, &n.to_string()), [n; 16], at(0));
+        let own: Vec<_> = (0..100).map(ask).collect();
+        assert!(challenges.spend(other.as_str(), at(0)));
+        let spent = own.iter().map(|key| challenges.spend(key.as_str(), at(0)));
+        let spent: Vec<_> = spent.collect();
+        assert!(spent[..84].iter().all(|spent| !spent), "the oldest make place");
+        assert!(spent[84..].iter().all(|spent| *spent), "the last 16 are asked still");
     }
 
     #[test]

@@ -4,15 +4,19 @@
 //! of their own, behind permits, and never for a caller that has gone.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use argon2::Block;
 use prometheus::IntCounter;
+#[cfg(target_os = "linux")]
+use rustix::time::{ClockId, clock_gettime};
+#[cfg(target_os = "linux")]
+use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use tokio::sync::oneshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task;
 use tokio::time;
 use zeroize::Zeroizing;
 
@@ -51,6 +55,13 @@ pub struct HashSettings {
 #[derive(Clone)]
 pub struct Hasher(Arc<Shared>);
 
+/// Leave to hash once, given back when dropped.
+#[must_use]
+pub struct Turn {
+    shared: Arc<Shared>,
+    permit: OwnedSemaphorePermit,
+}
+
 struct Shared {
     settings: HashSettings,
     permits: Arc<Semaphore>,
@@ -59,6 +70,8 @@ struct Shared {
     /// anew would cost a tenth of the hash.
     memory: Mutex<Vec<Vec<Block>>>,
     hashes: IntCounter,
+    /// Whether the last hash had a core to itself; while nobody knows, it is assumed to have none.
+    has_room: AtomicBool,
     /// What a password is compared with when there is nobody whose it could be.
     nobody: Phc,
 }
@@ -77,6 +90,7 @@ impl Hasher {
             waiting: AtomicUsize::new(0),
             memory: Mutex::new(Vec::new()),
             hashes: metrics.password_hashes.clone(),
+            has_room: AtomicBool::new(false),
             nobody,
         })))
     }
@@ -91,20 +105,9 @@ impl Hasher {
         let cost = self.0.settings.cost;
         let salt = salt_beside(cost, beside)?;
         let password = owned(password);
-        let (output, salt) =
-            self.run(move |shared| Ok((shared.output(cost, &password, &salt)?, salt))).await??;
+        let work = move |shared: &Shared| Ok((shared.output(cost, &password, &salt)?, salt));
+        let (output, salt) = self.turn().await?.run(work).await??;
         Ok(Secret::new(Phc { cost, salt, output }.to_string()))
-    }
-
-    /// Which of `hashes` is the password's. As much work is done for none as for one.
-    pub async fn verify(
-        &self,
-        hashes: &[Secret<String>],
-        password: Secret<&str>,
-    ) -> Result<Option<usize>, HashError> {
-        let hashes = hashes.iter().map(|text| Phc::parse(text.expose())).collect::<Vec<_>>();
-        let password = owned(password);
-        self.run(move |shared| shared.find(&hashes, &password)).await?
     }
 
     /// Whether a kept hash costs something else than one would that is made now.
@@ -112,21 +115,9 @@ impl Hasher {
         Phc::parse(hash.expose()).is_none_or(|hash| hash.cost != self.0.settings.cost)
     }
 
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Shared) -> T + Send + 'static,
-    ) -> Result<T, HashError> {
-        let permit = self.permit().await?;
-        let (reply, answer) = oneshot::channel();
-        let shared = Arc::clone(&self.0);
-        task::spawn_blocking(move || {
-            step_back();
-            let done = (!reply.is_closed()).then(|| work(&shared));
-            // Before the answer: whoever has it may ask again at once.
-            drop(permit);
-            drop(done.map(|done| reply.send(done)));
-        });
-        answer.await.map_err(|_| HashError::Failed)
+    /// Waits for leave to hash, within bounds. Whoever has a turn should use it: others wait for it.
+    pub async fn turn(&self) -> Result<Turn, HashError> {
+        Ok(Turn { shared: Arc::clone(&self.0), permit: self.permit().await? })
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, HashError> {
@@ -142,12 +133,37 @@ impl Hasher {
     }
 }
 
-/// Lets every other thread go first: a core that hashes for tens of milliseconds must not make the
-/// requests wait that need it for microseconds. Stays so for the life of the thread, which is one of
-/// the control runtime's and serves no request. Where the system refuses, hashing goes on as it is.
-fn step_back() {
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+impl Turn {
+    /// Which of `hashes` is the password's. As much work is done for none as for one.
+    pub async fn verify(
+        self,
+        hashes: &[Secret<String>],
+        password: Secret<&str>,
+    ) -> Result<Option<usize>, HashError> {
+        let hashes = hashes.iter().map(|text| Phc::parse(text.expose())).collect::<Vec<_>>();
+        let password = owned(password);
+        self.run(move |shared| shared.find(&hashes, &password)).await?
+    }
+
+    async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Result<T, HashError> {
+        let Self { shared, permit } = self;
+        let (reply, answer) = oneshot::channel();
+        // A thread for each hash, since one that gave way altogether cannot take that back.
+        let hashing = thread::Builder::new().name("hash".to_owned()).spawn(move || {
+            shared.step_back();
+            let began = Instant::now();
+            let done = (!reply.is_closed()).then(|| work(&shared));
+            shared.note(began.elapsed());
+            // Before the answer: whoever has it may ask again at once.
+            drop(permit);
+            drop(done.map(|done| reply.send(done)));
+        });
+        hashing.map_err(|_| HashError::Failed)?;
+        answer.await.map_err(|_| HashError::Failed)
+    }
 }
 
 /// Hashes a password for keeping, here and now; for commands, which hash one and end.
@@ -162,6 +178,37 @@ pub fn hash_password(
 }
 
 impl Shared {
+    /// Lets other threads go first: a core that hashes for tens of milliseconds must not make the
+    /// requests wait that need it for microseconds.
+    ///
+    /// Where there is room, altogether: Linux lets a thread that is merely nice finish its slice, which
+    /// takes milliseconds. Where there is none, no more than is nice: a thread that gives way altogether
+    /// would not run at all, and nobody could sign in. Where the system refuses, hashing goes on as it is.
+    fn step_back(&self) {
+        #[cfg(target_os = "linux")]
+        if self.has_room.load(Ordering::Relaxed) {
+            let _ = thread_priority::set_thread_priority_and_policy(
+                thread_priority::thread_native_id(),
+                ThreadPriority::Min,
+                ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle),
+            );
+        } else {
+            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+        }
+    }
+
+    /// Learns from a hash that is over whether there is room: it took as long as it ran, or longer.
+    fn note(&self, took: Duration) {
+        #[cfg(target_os = "linux")]
+        if let Ok(ran) = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)) {
+            if took < ran * 2 {
+                self.has_room.store(true, Ordering::Relaxed);
+            } else if took > ran * 8 {
+                self.has_room.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// One hash for each salt and cost among `hashes`: one in all, unless the cost was changed since
     /// some of them were made. What cannot be read is nobody's.
     fn find(&self, hashes: &[Option<Phc>], password: &[u8]) -> Result<Option<usize>, HashError> {
@@ -252,6 +299,12 @@ impl Drop for Place<'_> {
     }
 }
 
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Hasher").field(&self.0.settings).finish()
@@ -260,9 +313,9 @@ impl fmt::Debug for Hasher {
 
 /// Bytes of a salt.
 const SALT: usize = 16;
-/// How far hashing steps back, of 19.
+/// How far hashing steps back where there is no room, of 19: to a quarter of a busy core.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 15;
+const NICE: i32 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -290,8 +343,15 @@ mod tests {
         hash_password(Secret::new(password), cheap(), beside).unwrap()
     }
 
+    async fn run<T: Send + 'static>(
+        hasher: &Hasher,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Result<T, HashError> {
+        hasher.turn().await?.run(work).await
+    }
+
     async fn find(hasher: &Hasher, kept: &[Secret<String>], password: &str) -> Option<usize> {
-        hasher.verify(kept, Secret::new(password)).await.unwrap()
+        hasher.turn().await.unwrap().verify(kept, Secret::new(password)).await.unwrap()
     }
 
     /// The vectors of RFC 9106 have a secret and associated data; this one is the reference
@@ -375,7 +435,7 @@ mod tests {
         let (gates, doors): (Vec<_>, Vec<_>) = (0..2).map(|_| mpsc::channel::<()>()).unzip();
         let mut under_way: Vec<_> = doors
             .into_iter()
-            .map(|door| Box::pin(hasher.run(move |_| door.recv().unwrap())))
+            .map(|door| Box::pin(run(&hasher, move |_| door.recv().unwrap())))
             .collect();
         for work in &mut under_way {
             assert!(is_pending(work).await);
@@ -386,7 +446,7 @@ mod tests {
             assert!(is_pending(work).await);
         }
         assert_eq!(hasher.hash(Secret::new("x"), &[]).await.unwrap_err(), HashError::Busy);
-        assert_eq!(hasher.verify(&[], Secret::new("x")).await.unwrap_err(), HashError::Busy);
+        assert_eq!(hasher.turn().await.unwrap_err(), HashError::Busy);
         // Who goes away gives up the place.
         drop(waiting.pop());
         let mut next = Box::pin(hasher.hash(Secret::new("x"), &[]));
@@ -407,7 +467,7 @@ mod tests {
     async fn who_went_away_while_waiting_is_not_hashed() {
         let (hasher, count) = hasher(1, 8);
         let (gate, door) = mpsc::channel::<()>();
-        let mut first = Box::pin(hasher.run(move |_| door.recv().unwrap()));
+        let mut first = Box::pin(run(&hasher, move |_| door.recv().unwrap()));
         assert!(is_pending(&mut first).await);
         let mut gone = Box::pin(hasher.hash(Secret::new("x"), &[]));
         assert!(is_pending(&mut gone).await);
@@ -421,10 +481,10 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_one_hash_and_gives_its_permit_back() {
         let (hasher, _) = hasher(1, 0);
-        let broken = hasher.run(|_| -> () { panic!("a hash that fails") }).await;
+        let broken = run(&hasher, |_| -> () { panic!("a hash that fails") }).await;
         assert_eq!(broken.unwrap_err(), HashError::Failed);
         while hasher.0.permits.available_permits() == 0 {
-            task::yield_now().await;
+            tokio::task::yield_now().await;
         }
         hasher.hash(Secret::new("x"), &[]).await.unwrap();
     }

@@ -40,6 +40,7 @@ pub use sessions::{Granted, Opening, Refreshing, SessionError};
 pub use signing_key::{SigningKeyError, new_signing_key, open_key, open_signing_key};
 pub use throttle::{Limited, Throttle, ThrottleSettings, Ticket};
 pub use totp::{RECOVERY_CODES, RecoveryCode, SEED, Totp};
+pub use users::Update;
 
 #[cfg(test)]
 mod second_factor_tests;

@@ -117,9 +117,9 @@ impl Accounts {
     ) -> Result<UserRecord, PasswordError> {
         let proven = self.proven_for(attempt, new).await?;
         let hash = self.hasher.hash(new, &[]).await.map_err(SignInError::from)?;
-        let (user, now) = (proven.credentials.user.id, self.clock.now());
-        self.store.replace_passwords(&user, &hash, keep, now).await.map_err(unavailable)?;
-        Ok(self.store.show_user(&user).await.map_err(unavailable)?)
+        let (user, now) = (&proven.credentials.user, self.clock.now());
+        self.store.replace_passwords(user, &hash, keep, now).await.map_err(changed)?;
+        Ok(self.store.show_user(&user.id).await.map_err(unavailable)?)
     }
 
     /// Adds `new` to the passwords of the user.
@@ -131,11 +131,11 @@ impl Accounts {
         let proven = self.proven_for(attempt, new).await?;
         let beside = hashes_of(&proven.credentials);
         let hash = self.hasher.hash(new, &beside).await.map_err(SignInError::from)?;
-        let (user, most) = (&proven.credentials.user.id, self.settings.most_passwords);
+        let (user, most) = (&proven.credentials.user, self.settings.most_passwords);
         match self.store.add_password(user, &hash, most, self.clock.now()).await {
             Ok(_) => Ok(()),
             Err(StoreError::TooManyPasswords) => Err(PasswordError::TooMany),
-            Err(error) => Err(unavailable(error).into()),
+            Err(error) => Err(changed(error).into()),
         }
     }
 
@@ -149,13 +149,11 @@ impl Accounts {
         let Proven { credentials, shown } = self.prove(attempt, Door::Password).await?;
         let number = credentials.passwords.get(shown).map(|password| password.number);
         let number = number.ok_or(SignInError::Wrong)?;
-        let (user, now) = (&credentials.user.id, self.clock.now());
+        let (user, now) = (&credentials.user, self.clock.now());
         match self.store.remove_password(user, number, keep, now).await {
             Ok(()) => Ok(()),
             Err(StoreError::LastPassword) => Err(PasswordError::Last),
-            // Somebody else who knows it removed it a moment ago.
-            Err(StoreError::NotFound) => Err(SignInError::Wrong.into()),
-            Err(error) => Err(unavailable(error).into()),
+            Err(error) => Err(changed(error).into()),
         }
     }
 
@@ -169,9 +167,18 @@ impl Accounts {
         let proven = self.prove(attempt, Door::Password).await?;
         self.settings.policy.judge(new.expose(), proven.credentials.user.login.as_str())?;
         let hashes = hashes_of(&proven.credentials);
-        match self.hasher.verify(&hashes, new).await.map_err(SignInError::from)? {
+        let turn = self.hasher.turn().await.map_err(SignInError::from)?;
+        match turn.verify(&hashes, new).await.map_err(SignInError::from)? {
             Some(_) => Err(PasswordError::Same),
             None => Ok(proven),
         }
+    }
+}
+
+/// Somebody who knows a password changed something a moment ago: what was shown is not believed any more.
+pub(super) fn changed(error: StoreError) -> SignInError {
+    match error {
+        StoreError::UserChanged | StoreError::NotFound => SignInError::Wrong,
+        error => unavailable(error),
     }
 }

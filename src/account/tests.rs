@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::dialect::Lockout;
-use crate::id::{Digest, UserId};
+use crate::id::{Digest, SessionId, UserId};
 use crate::secret::Secret;
 use crate::store::{Login, NewUser, Store, StoreAddress, UserChange, UserRecord, UserState};
 use crate::telemetry::Metrics;
@@ -273,6 +273,65 @@ async fn an_old_hash_is_renewed_when_the_password_is_shown() {
     assert_eq!(world.sign_in(attempt("alice", "wrong")).await.unwrap_err(), SignInError::Wrong);
 }
 
+fn update<'a>(change: &'a UserChange, password: &'a str) -> Update<'a> {
+    let password = Some(Secret::new(password));
+    Update { change, password, session: None, address: ABROAD.parse().unwrap() }
+}
+
+#[tokio::test]
+async fn names_are_not_found_out_by_taking_them() {
+    let world = world().await;
+    let anna = world.user("anna", UserState::Active).await;
+    world.user("berta", UserState::Active).await;
+    let change = UserChange { login: Login::parse("berta"), ..UserChange::default() };
+    let taken = Update { password: None, ..update(&change, "") };
+    for _ in 0..40 {
+        let refused = world.accounts.update(&anna.id, &taken).await;
+        assert_eq!(refused, Err(RegisterError::NameTaken));
+    }
+    let refused = world.accounts.update(&anna.id, &taken).await;
+    let Err(RegisterError::SignIn(SignInError::Throttled { .. })) = refused else {
+        panic!("{refused:?}");
+    };
+    let change = UserChange { login: Login::parse("carla"), ..UserChange::default() };
+    let home = Update { address: HOME.parse().unwrap(), ..taken };
+    for _ in 0..50 {
+        let free = Update { change: &change, ..home };
+        world.accounts.update(&anna.id, &free).await.unwrap();
+    }
+    let change = UserChange::default();
+    world.accounts.update(&anna.id, &Update { change: &change, ..taken }).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_may_get_no_token_alters_nothing() {
+    let world = world().await;
+    let anna = world.user("anna", UserState::Active).await;
+    let change = UserChange::default();
+    let over = SessionId::generate([7; 16]);
+    let late = Update { session: Some(&over), ..update(&change, "another good one") };
+    let refused = world.accounts.update(&anna.id, &late).await;
+    assert_eq!(refused, Err(SignInError::Wrong.into()));
+    world.store.set_state(&anna.id, UserState::Locked, world.clock.now()).await.unwrap();
+    let refused = world.accounts.update(&anna.id, &update(&change, "another good one")).await;
+    assert_eq!(refused, Err(SignInError::Locked { retry_after: None }.into()));
+    world.store.set_state(&anna.id, UserState::Active, world.clock.now()).await.unwrap();
+    world.sign_in(attempt("anna", PASSWORD)).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_two_who_change_a_password_at_once_one_comes_too_late() {
+    let world = world().await;
+    world.user("alice", UserState::Active).await;
+    let (owner, thief) = (attempt("alice", PASSWORD), attempt("alice", PASSWORD));
+    let owner = world.accounts.change_password(&owner, Secret::new("owners battery"), None);
+    let thief = world.accounts.change_password(&thief, Secret::new("stolen battery"), None);
+    let (owner, thief) = tokio::join!(owner, thief);
+    assert_eq!([owner.is_ok(), thief.is_ok()].iter().filter(|is_ok| **is_ok).count(), 1);
+    let late = owner.err().or(thief.err());
+    assert_eq!(late, Some(SignInError::Wrong.into()));
+}
+
 #[tokio::test]
 async fn an_update_that_is_refused_has_altered_nothing() {
     let world = world().await;
@@ -284,14 +343,13 @@ async fn an_update_that_is_refused_has_altered_nothing() {
         ("carla", "short", RegisterError::Weak(WeakPassword::TooShort(8))),
     ] {
         let change = UserChange { login: Login::parse(login), ..UserChange::default() };
-        let updated =
-            world.accounts.update(&anna.id, &change, Some(Secret::new(password)), None).await;
+        let updated = world.accounts.update(&anna.id, &update(&change, password)).await;
         assert_eq!(updated, Err(refused));
         assert_eq!(world.sign_in(attempt("anna", password)).await, Err(SignInError::Wrong));
         assert!(world.sign_in(attempt("anna", PASSWORD)).await.is_ok(), "{login}");
     }
     let change = UserChange { login: Login::parse("carla"), ..UserChange::default() };
-    world.accounts.update(&anna.id, &change, Some(Secret::new(new)), None).await.unwrap();
+    world.accounts.update(&anna.id, &update(&change, new)).await.unwrap();
     assert!(world.sign_in(attempt("carla", new)).await.is_ok());
     assert_eq!(world.sign_in(attempt("anna", PASSWORD)).await, Err(SignInError::Wrong));
 }

@@ -1,10 +1,26 @@
 //! What users who are signed in ask about themselves, and alter.
 
+use std::net::IpAddr;
+
 use super::accounts::{Accounts, Attempt, Door, SignInError, judge_state, unavailable};
-use super::passwords::RegisterError;
+use super::passwords::{RegisterError, changed};
+use super::throttle::Ticket;
 use crate::id::{SessionId, UserId};
 use crate::secret::Secret;
 use crate::store::{StoreError, UserChange, UserRecord, UserState};
+
+/// What users alter about themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'a> {
+    /// What they are called and what is known about them.
+    pub change: &'a UserChange,
+    /// Another password.
+    pub password: Option<Secret<&'a str>>,
+    /// The session in which it is asked for; it must not be over, and stays.
+    pub session: Option<&'a SessionId>,
+    /// Where it is asked for.
+    pub address: IpAddr,
+}
 
 impl Accounts {
     /// A user, as it is now; one that may not act is none.
@@ -33,42 +49,56 @@ impl Accounts {
 
     /// Alters what a user is called, what is known about it, and its password; the other sessions end
     /// with the old password.
-    pub async fn update(
-        &self,
-        id: &UserId,
-        change: &UserChange,
-        new: Option<Secret<&str>>,
-        keep: Option<&SessionId>,
-    ) -> Result<(), RegisterError> {
+    pub async fn update(&self, id: &UserId, update: &Update<'_>) -> Result<(), RegisterError> {
         // All that can be refused comes first, so that what is refused has altered nothing.
-        let hash = match new {
-            Some(new) => Some(self.judged_hash(id, change, new).await?),
+        let user = self.active_user(id).await?;
+        let hash = match update.password {
+            Some(new) => Some(self.judged_hash(&user, update.change, new).await?),
             None => None,
         };
         let now = self.clock.now();
-        match self.store.update_user(id, change, now).await {
-            Ok(_) => {}
-            Err(StoreError::NameTaken) => return Err(RegisterError::NameTaken),
-            Err(StoreError::TooLong) => return Err(RegisterError::TooLong),
-            Err(error) => return Err(unavailable(error).into()),
+        if let Some(session) = update.session {
+            // After the hash, which takes its time: the session may have been ended meanwhile.
+            let session = self.store.find_session(session, now).await.map_err(unavailable)?;
+            session.ok_or(SignInError::Wrong)?;
         }
+        self.alter(id, update).await?;
         if let Some(hash) = hash {
-            self.store.replace_passwords(id, &hash, keep, now).await.map_err(unavailable)?;
+            let done = self.store.replace_passwords(&user, &hash, update.session, now).await;
+            done.map_err(changed)?;
         }
         Ok(())
+    }
+
+    /// Alters all but the password.
+    async fn alter(&self, id: &UserId, update: &Update<'_>) -> Result<(), RegisterError> {
+        let Update { change, address, .. } = *update;
+        let ticket = match &change.login {
+            Some(_) => Some(self.ticket(|now| self.throttle.try_take_place(address, now)).await?),
+            None => None,
+        };
+        match self.store.update_user(id, change, self.clock.now()).await {
+            // The ticket counts: this is how names are found out.
+            Err(StoreError::NameTaken) => Err(RegisterError::NameTaken),
+            altered => {
+                ticket.into_iter().for_each(Ticket::forgive);
+                match altered {
+                    Ok(_) => Ok(()),
+                    Err(StoreError::TooLong) => Err(RegisterError::TooLong),
+                    Err(error) => Err(unavailable(error).into()),
+                }
+            }
+        }
     }
 
     /// The hash of a new password that the policy allows under the name that the user will have.
     async fn judged_hash(
         &self,
-        id: &UserId,
+        user: &UserRecord,
         change: &UserChange,
         new: Secret<&str>,
     ) -> Result<Secret<String>, RegisterError> {
-        let login = match &change.login {
-            Some(login) => login.clone(),
-            None => self.user(id).await?.login,
-        };
+        let login = change.login.as_ref().unwrap_or(&user.login);
         self.settings.policy.judge(new.expose(), login.as_str())?;
         Ok(self.hasher.hash(new, &[]).await.map_err(SignInError::from)?)
     }

@@ -156,6 +156,84 @@ routes: [ { match: \"* /**\", to: api, public: true } ]
         assert_eq!((&json["errors"], &json["routes"]), (&0.into(), &1.into()));
     }
 
+    const LOGIN: &str = "
+listen: { public: 127.0.0.1:8080 }
+store: sqlite:p.db
+secrets: { master: \"file:master.key\" }
+login: [ { dialect: native } ]
+upstreams: { api: { url: \"http://127.0.0.1:9000\" } }
+checks: { app: { app_key: { header: X-App-Key } } }
+routes: [ { match: \"* /things/**\", to: api, require: app } ]
+";
+
+    const KEY: &str = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210";
+
+    /// What `check` says of a configuration beside which a master key lies, or none.
+    fn check_whole(text: &str, key: Option<&str>) -> (u8, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("portcullis.yaml");
+        std::fs::write(&file, text).unwrap();
+        if let Some(key) = key {
+            std::fs::write(folder.path().join("master.key"), key).unwrap();
+        }
+        let mut out = Vec::new();
+        let args = CheckArgs { file, format: Format::Json };
+        let code = run(&args, &mut out, |loaded, findings| {
+            server::compile(loaded, findings);
+        });
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let findings = json["findings"].as_array().unwrap().iter().map(|finding| {
+            let message = finding["message"].as_str().unwrap();
+            format!("{}:{} {message}", finding["line"], finding["column"])
+        });
+        (code.unwrap(), findings.collect())
+    }
+
+    #[test]
+    fn a_master_key_that_serve_could_not_use_is_told_with_its_place() {
+        assert_eq!(check_whole(LOGIN, Some(KEY)), (0, vec![]));
+        let (short, weak) = ("0011223344556677", "00".repeat(32));
+        for key in [None, Some(""), Some(short), Some("not a key"), Some(&weak)] {
+            let (code, found) = check_whole(LOGIN, key);
+            assert_eq!((code, found.len()), (78, 1), "{key:?}: {found:?}");
+            assert!(found[0].starts_with("4:20 "), "{found:?}");
+            assert!(key.is_none_or(|key| key.is_empty() || !found[0].contains(key)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_service_that_registers_is_a_warning_at_its_place() {
+        let of = |entry: &str| check_whole(&LOGIN.replace("dialect: native", entry), Some(KEY));
+        let (code, found) = of("dialect: analogue, host: a.example");
+        assert_eq!((code, found.len()), (0, 1), "{found:?}");
+        assert!(
+            found[0].starts_with("5:21 anybody can become a user")
+                && found[0].ends_with("`analogue` serves `POST a.example/api/users`"),
+            "{found:?}"
+        );
+        for dialect in ["native", "monogoto", "redis-7.4", "redis-7.8"] {
+            assert_eq!(of(&format!("dialect: {dialect}")), (0, vec![]), "{dialect}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_users_whom_nobody_identifies_is_a_warning() {
+        let of = |checks: &str| {
+            let key = "checks: { own: { header: { name: apikey, equals: user.Id } }, ";
+            check_whole(&LOGIN.replace("checks: { ", &format!("{key}{checks}")), Some(KEY))
+        };
+        let foreign = "t: { jwt: [ { issuer: a, audience: b, algorithms: [HS256], \
+                       secret: \"file:master.key\" } ] }, ";
+        for checks in ["", foreign] {
+            let (code, found) = of(checks);
+            assert_eq!((code, found.len()), (0, 1), "{found:?}");
+            assert!(found[0].ends_with("no request could ever pass this check"), "{found:?}");
+        }
+        for checks in ["b: { basic: self }, ", "t: { jwt: [ { issuer: self } ] }, "] {
+            assert_eq!(of(checks), (0, vec![]), "{checks}");
+        }
+    }
+
     #[test]
     fn every_shipped_configuration_is_accepted_whole() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");

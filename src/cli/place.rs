@@ -19,7 +19,7 @@ pub struct PlaceArgs {
     /// The store, for example sqlite:portcullis.db, instead of the one that a configuration names
     #[arg(long, global = true, value_name = "ADDRESS", value_parser = address)]
     pub store: Option<StoreAddress>,
-    /// The configuration file that names the store
+    /// The configuration file that names the store [default: portcullis.yaml, without --store]
     #[arg(short, long, global = true, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
     pub config: Option<PathBuf>,
     /// How to print: table for people, json for programs
@@ -48,7 +48,7 @@ impl PlaceArgs {
 
     /// How the configuration has passwords judged and kept; as by default when none is named.
     pub(super) fn passwords(&self) -> anyhow::Result<(PasswordPolicy, PasswordCost)> {
-        let Some(config) = &self.config else {
+        let Some(config) = self.config() else {
             return Ok((PasswordPolicy::default(), PasswordCost::DEFAULT));
         };
         let passwords = settings_of(config)?.passwords;
@@ -58,18 +58,27 @@ impl PlaceArgs {
     }
 
     fn address(&self) -> anyhow::Result<StoreAddress> {
-        match (&self.store, &self.config) {
+        match (&self.store, self.config()) {
             (Some(address), _) => Ok(address.clone()),
             (None, Some(config)) => store_of(config),
-            (None, None) => bail!("which store? Give --store sqlite:PATH, or --config FILE"),
+            (None, None) => bail!(
+                "which store? There is no {USUAL} here; give --config FILE, or --store sqlite:PATH"
+            ),
         }
+    }
+
+    /// The configuration that was named, or the usual one; but none beside a store that was named,
+    /// which may be any gateway's.
+    fn config(&self) -> Option<&Path> {
+        let usual = || Some(Path::new(USUAL)).filter(|path| self.store.is_none() && path.exists());
+        self.config.as_deref().or_else(usual)
     }
 }
 
 impl MasterArgs {
     /// Reads the master key: the one that is named, else that of the configuration.
     pub(super) fn read(&self, place: &PlaceArgs) -> anyhow::Result<MasterKey> {
-        let text = match (&self.master, &place.config) {
+        let text = match (&self.master, place.config()) {
             (Some(reference), _) => Secrets::new(".").read(reference),
             (None, Some(config)) => {
                 let Some(reference) = settings_of(config)?.master else {
@@ -139,4 +148,6 @@ fn reference(text: &str) -> Result<SecretRef, &'static str> {
     SecretRef::parse(text).ok_or("a secret is named file:PATH or env:NAME")
 }
 
+/// Where a configuration is sought when none is named.
+const USUAL: &str = "portcullis.yaml";
 const LONGEST: Duration = Duration::from_hours(24 * 36_500);

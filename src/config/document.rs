@@ -60,7 +60,7 @@ pub struct Document {
     /// What is written to the access log.
     #[serde(default)]
     pub access_log: AccessLog,
-    /// Threads that serve requests; by default one per core that the container may use.
+    /// Threads that serve requests; by default half the cores that the container may use.
     #[serde(default)]
     pub workers: Option<At<u16>>,
 }

@@ -60,8 +60,10 @@ impl Pending {
             (None, body.clone(), body)
         };
         let app = self.pass.principal().app.as_ref().map(|app| app.id.clone());
-        let request =
-            (&parts.method, parts.uri.path_and_query(), Digest::of(&compared).to_string());
+        // As it was judged: one path on two hosts is two things that a user may be asked about.
+        let host = self.pass.host().or_else(|| parts.headers.get(header::HOST));
+        let target = (&parts.method, host, parts.uri.path_and_query());
+        let request = (target, Digest::of(&compared).to_string());
         let request = Digest::of(format!("{request:?}").as_bytes());
         let (user, address) = (self.user, self.address);
         let vouching = self.vouching.ok_or(Denial::Vouch(VouchError::Unavailable))?;

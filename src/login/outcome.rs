@@ -74,7 +74,10 @@ impl From<SignInError> for Failed {
             SignInError::Throttled { retry_after } => {
                 Self::after(Failure::Throttled, Some(retry_after))
             }
-            SignInError::Locked { retry_after } => Self::after(Failure::Locked, retry_after),
+            SignInError::Locked { retry_after: Some(wait) } => {
+                Self::after(Failure::LockedOut, Some(wait))
+            }
+            SignInError::Locked { retry_after: None } => Failure::Locked.into(),
             SignInError::Disabled | SignInError::Invited => Failure::Disabled.into(),
             SignInError::PasswordExpired => Failure::PasswordExpired.into(),
             SignInError::SecondFactorNeeded(challenge) => {

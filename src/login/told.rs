@@ -8,9 +8,10 @@ use crate::telemetry::Metrics;
 /// Every outcome, with who and whence, never with a name or a secret.
 pub(super) fn tell(asked: &Asked, failure: Option<Failure>, metrics: &Metrics) {
     let service = asked.door.service.name.as_str();
+    let dialect = asked.door.service.dialect.name.as_str();
     let call = asked.door.kind.name();
     let outcome = failure.map_or("success", Failure::name);
-    metrics.logins.with_label_values(&[service, call, outcome]).inc();
+    metrics.logins.with_label_values(&[service, dialect, call, outcome]).inc();
     let login = asked
         .fields
         .login
@@ -19,6 +20,7 @@ pub(super) fn tell(asked: &Asked, failure: Option<Failure>, metrics: &Metrics) {
     tracing::info!(
         target: "portcullis::audit",
         service,
+        dialect,
         call,
         outcome,
         login,

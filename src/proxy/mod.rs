@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::Request;
 use http::Response;
 use http::header;
@@ -138,7 +139,6 @@ impl Proxy {
                 self.confirm(pending, (parts, peer), body, (record, arrived)).await
             }
             Decision::Enter(entry) => {
-                entry.route().metrics.allowed(decided.duration_since(arrived));
                 let rules = || rules(entry.reserved(), entry.stripping());
                 let (limit, patience) = (entry.route().body_limit, gateway.body_timeout());
                 let body = RequestBody::streaming(body, limit, patience, rules);
@@ -146,8 +146,7 @@ impl Proxy {
                 if is_logged {
                     record.describe(self, &parts, &trail, client_of(peer, None));
                 }
-                let response = (self.within)(Within { entry, parts, body, id: *record.id() }).await;
-                Answer::own(response, record)
+                self.enter(entry, (parts, peer), body, (record, arrived)).await
             }
             Decision::Deny(denial) => {
                 let route = gateway.metrics_of(trail.route.as_ref());
@@ -170,9 +169,11 @@ impl Proxy {
         (mut record, arrived): (Record, Instant),
     ) -> Response<Answer> {
         let route = Arc::clone(pending.route());
-        let confirmed = match body.collect().await {
-            Ok(body) => pending.confirm(&mut parts, body.to_bytes()).await,
-            Err(fault) => Err(Denial::from(&UpstreamError::RequestBody(fault))),
+        let confirmed = match self.collect(Decision::Confirm(pending), &parts, peer, body).await {
+            (Decision::Confirm(pending), body) => pending.confirm(&mut parts, body).await,
+            (Decision::Allow(pass), body) => Ok((pass, body)),
+            (Decision::Enter(_), _) => Err(Denial::NoRoute),
+            (Decision::Deny(denial), _) => Err(denial),
         };
         let decided = Instant::now();
         match confirmed {
@@ -187,6 +188,54 @@ impl Proxy {
                 Answer::own(route.voice.respond(&denial, record.id()), record)
             }
         }
+    }
+
+    /// Reads the whole body of a call that ends with us, before anything of it is believed.
+    async fn enter(
+        &self,
+        entry: Entry,
+        (parts, peer): (Parts, &Peer),
+        body: RequestBody,
+        (mut record, arrived): (Record, Instant),
+    ) -> Response<Answer> {
+        let route = Arc::clone(entry.route());
+        let denial = match self.collect(Decision::Enter(entry), &parts, peer, body).await {
+            (Decision::Enter(entry), body) => {
+                route.metrics.allowed(arrived.elapsed());
+                let body = RequestBody::whole(body);
+                let response = (self.within)(Within { entry, parts, body, id: *record.id() }).await;
+                return Answer::own(response, record);
+            }
+            (Decision::Deny(denial), _) => denial,
+            (Decision::Allow(_) | Decision::Confirm(_), _) => Denial::NoRoute,
+        };
+        route.metrics.denied(denial.reason().code(), arrived.elapsed());
+        record.deny(&denial);
+        Answer::own(route.voice.respond(&denial, record.id()), record)
+    }
+
+    /// The whole body, and the decision as it is by then: a client may take hours over a body, and a
+    /// token that expired or was revoked meanwhile must not do what it could no longer ask for.
+    async fn collect(
+        &self,
+        decision: Decision,
+        parts: &Parts,
+        peer: &Peer,
+        body: RequestBody,
+    ) -> (Decision, Bytes) {
+        if body.is_empty() {
+            return (decision, Bytes::new());
+        }
+        let body = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(fault) => {
+                let denial = Denial::from(&UpstreamError::RequestBody(fault));
+                return (Decision::Deny(denial), Bytes::new());
+            }
+        };
+        let asking = Asking { peer, now: self.clock.now(), recent: &self.recent };
+        let gateway = self.live.current();
+        (gateway.decide(parts, &asking, &mut Trail::silent()).await, body)
     }
 
     async fn forward(

@@ -3,18 +3,9 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -26,6 +17,7 @@ use super::Ready;
 use super::StartError;
 use super::logins;
 use super::logins::{Desks, Users};
+use super::operators;
 use super::tls;
 use super::tls::{Ground, LiveTls, Tls};
 use crate::admin::Admin;
@@ -206,9 +198,10 @@ impl Control {
         let admin = Arc::new(Admin::new(self.metrics.clone(), self.clock.clone(), stored));
         let mut admin_address = None;
         if let Some(listener) = admin_listener {
-            let listener = listen(listener).map_err(|e| StartFailure::Other(e.into()))?;
+            let listener =
+                operators::listen(listener).map_err(|e| StartFailure::Other(e.into()))?;
             admin_address = listener.local_addr().ok();
-            tasks.spawn(serve_admin(listener, Arc::clone(&admin)));
+            tasks.spawn(operators::serve(listener, Arc::clone(&admin)));
         }
         let fixed = Fixed::of(&settings);
         self.mark_success();
@@ -467,47 +460,5 @@ async fn within(time: Duration, future: impl Future<Output = ()>) -> bool {
     tokio::time::timeout(time, future).await.is_ok()
 }
 
-fn listen(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
-async fn serve_admin(listener: TcpListener, admin: Arc<Admin>) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= ADMIN_CONNECTIONS {
-            connections.join_next().await;
-        }
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                connections.spawn(answer_operator(stream, Arc::clone(&admin)));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept on the admin listener");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
-async fn answer_operator(stream: TcpStream, admin: Arc<Admin>) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let response = admin.answer(&request);
-        async move { Ok::<_, std::convert::Infallible>(response) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(ADMIN_PATIENCE)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = pin!(connection).await {
-        tracing::debug!(%error, "an admin connection ended");
-    }
-}
-
 /// Threads for name look-ups, files and hashes of passwords, which have permits of their own.
 const BLOCKING_THREADS: usize = 260;
-/// Connections of operators at once.
-const ADMIN_CONNECTIONS: usize = 64;
-/// How long an operator's request may take to arrive, or the next one to come.
-const ADMIN_PATIENCE: Duration = Duration::from_secs(30);

@@ -54,13 +54,11 @@ impl Users {
         metrics: &Metrics,
         findings: &mut Findings,
     ) -> Result<Option<Self>, StartError> {
-        let Some(reference) = &settings.master else { return Ok(None) };
-        let Some(key) = master_key(reference, secrets, findings) else { return Ok(None) };
+        let Some((key, cost)) = sealing(settings, secrets, findings) else { return Ok(None) };
         let passwords = &settings.passwords;
-        let Some(cost) = cost(passwords, reference, findings) else { return Ok(None) };
         let hashing = HashSettings {
             cost,
-            concurrent: passwords.concurrent.unwrap_or_else(super::listen::cores),
+            concurrent: passwords.concurrent.unwrap_or_else(half_of_the_cores),
             queue: passwords.queue,
             patience: PATIENCE,
         };
@@ -149,6 +147,18 @@ pub(super) async fn answer_vouches(accounts: Arc<Accounts>, mut asks: mpsc::Rece
     }
 }
 
+/// The master key and the cost of hashes; nothing when there is no key, or a finding that says why not.
+pub(super) fn sealing(
+    settings: &Settings,
+    secrets: &mut Secrets,
+    findings: &mut Findings,
+) -> Option<(MasterKey, PasswordCost)> {
+    let reference = settings.master.as_ref()?;
+    let key = master_key(reference, secrets, findings);
+    let cost = cost(&settings.passwords, reference, findings);
+    key.zip(cost)
+}
+
 fn master_key(
     reference: &At<SecretRef>,
     secrets: &mut Secrets,
@@ -171,6 +181,12 @@ fn cost(
     PasswordCost::configured(passwords)
         .map_err(|error| findings.error(reference.place, format!("`passwords`: {error}")))
         .ok()
+}
+
+/// Hashes computed at once where nobody says how many: a core without one is always left for requests,
+/// but where there is but one.
+fn half_of_the_cores() -> usize {
+    (super::listen::cores() / 2).max(1)
 }
 
 /// Where no dialect says when an account is locked.

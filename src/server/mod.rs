@@ -8,6 +8,7 @@ mod connection;
 mod control;
 mod listen;
 mod logins;
+mod operators;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -32,6 +33,7 @@ use crate::config;
 use crate::config::Findings;
 use crate::config::Loaded;
 use crate::config::Report;
+use crate::config::Secrets;
 use crate::config::Settings;
 use crate::gateway::Built;
 use crate::gateway::Gateway;
@@ -307,6 +309,9 @@ impl Drop for Running {
 /// Compiles for `check`: nothing is opened, bound or fetched.
 pub fn compile(loaded: &mut Loaded, findings: &mut Findings) -> Option<Gateway> {
     let settings = Settings::resolve(loaded, findings)?;
+    let mut secrets = Secrets::new(loaded.source.folder());
+    // Only what it says is wanted: `build` ends with nothing when there is an error.
+    drop(logins::sealing(&settings, &mut secrets, findings));
     let (clock, metrics) = (Clock::system(), Metrics::new().ok()?);
     let ground = Ground { metrics: &metrics, clock: &clock, before: None };
     tls::compile(loaded, &settings, &ground, findings);

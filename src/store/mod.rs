@@ -45,6 +45,7 @@ pub use session::{
 pub use signing_keys::{NewSigningKey, SigningKeyRecord};
 pub use user::{
     Credentials, Login, NewUser, PasswordRecord, TotpRecord, UserChange, UserRecord, UserState,
+    Whose,
 };
 
 /// A handle to the store; cheap to clone, all clones share two connections.

@@ -7,8 +7,8 @@ use super::error::StoreError;
 use super::second_factors::read_totp;
 use super::session::EndReason;
 use super::sessions::{Ending, end};
-use super::user::{Credentials, Login, PasswordRecord};
-use super::users::{read_user, read_user_by_login, revise};
+use super::user::{Credentials, Login, PasswordRecord, Whose};
+use super::users::{read_user, read_user_by_login, revise_judged};
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
 use crate::secret::Secret;
@@ -37,13 +37,15 @@ impl Store {
     /// An expired password is thereby renewed: the user is active again.
     pub async fn replace_passwords(
         &self,
-        id: &UserId,
+        whose: impl Into<Whose<'_>>,
         phc: &Secret<String>,
         keep: Option<&SessionId>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let whose = whose.into();
+        let id = whose.id;
         let mut act = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        revise(&mut act, id, now).await?;
+        revise_judged(&mut act, whose, now).await?;
         sqlx::query("DELETE FROM passwords WHERE user = ?")
             .bind(id.as_str())
             .execute(&mut *act)
@@ -61,13 +63,15 @@ impl Store {
     /// Adds a password to those of a user, of whom `most` are allowed, and returns its number.
     pub async fn add_password(
         &self,
-        id: &UserId,
+        whose: impl Into<Whose<'_>>,
         phc: &Secret<String>,
         most: usize,
         now: Timestamp,
     ) -> Result<u32, StoreError> {
+        let whose = whose.into();
+        let id = whose.id;
         let mut act = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        revise(&mut act, id, now).await?;
+        revise_judged(&mut act, whose, now).await?;
         if count_passwords(&mut act, id).await? >= most {
             return Err(StoreError::TooManyPasswords);
         }
@@ -79,13 +83,15 @@ impl Store {
     /// Removes one password of a user, but never the last one, and ends all sessions but `keep`.
     pub async fn remove_password(
         &self,
-        id: &UserId,
+        whose: impl Into<Whose<'_>>,
         number: u32,
         keep: Option<&SessionId>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let whose = whose.into();
+        let id = whose.id;
         let mut act = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        revise(&mut act, id, now).await?;
+        revise_judged(&mut act, whose, now).await?;
         let removed = sqlx::query("DELETE FROM passwords WHERE user = ? AND number = ?")
             .bind(id.as_str())
             .bind(number)

@@ -102,6 +102,27 @@ pub struct UserChange {
     pub permissions: Option<Value>,
 }
 
+/// Whose credentials an act alters. Named by a record, they must be as they were when it was read: who
+/// may alter them is judged before a hash is computed, and another change may come in between.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose<'a> {
+    pub(super) id: &'a UserId,
+    pub(super) revision: Option<i64>,
+}
+
+/// As an operator names them: whatever they are by now.
+impl<'a> From<&'a UserId> for Whose<'a> {
+    fn from(id: &'a UserId) -> Self {
+        Self { id, revision: None }
+    }
+}
+
+impl<'a> From<&'a UserRecord> for Whose<'a> {
+    fn from(user: &'a UserRecord) -> Self {
+        Self { id: &user.id, revision: Some(user.revision) }
+    }
+}
+
 /// A user as it is kept, without secrets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UserRecord {

@@ -290,6 +290,24 @@ async fn a_new_password_replaces_all_and_renews_an_expired_one() {
 }
 
 #[tokio::test]
+async fn passwords_are_altered_only_as_they_were_judged() {
+    for act in 0..3 {
+        let (_folder, store, judged) = with_user().await;
+        store.add_password(&judged, &phc("second"), 9, NOW).await.unwrap();
+        let before = phcs(&store, &judged.id).await;
+        let late = match act {
+            0 => store.add_password(&judged, &phc("third"), 9, NOW).await.map(drop),
+            1 => store.replace_passwords(&judged, &phc("third"), None, NOW).await,
+            _ => store.remove_password(&judged, 1, None, NOW).await,
+        };
+        assert!(matches!(late, Err(StoreError::UserChanged)), "{act}");
+        assert_eq!(phcs(&store, &judged.id).await, before);
+        let now = store.show_user(&judged.id).await.unwrap();
+        store.replace_passwords(&now, &phc("third"), None, NOW).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_hash_is_renewed_only_while_it_is_the_same() {
     let (_folder, store, user) = with_user().await;
     let id = &user.id;

@@ -10,7 +10,7 @@ use super::error::StoreError;
 use super::passwords::insert_password;
 use super::session::EndReason;
 use super::sessions::{Ending, end};
-use super::user::{Login, NewUser, UserChange, UserRecord, UserState};
+use super::user::{Login, NewUser, UserChange, UserRecord, UserState, Whose};
 use crate::clock::Timestamp;
 use crate::id::UserId;
 
@@ -205,6 +205,20 @@ pub(super) async fn revise(
         return Err(StoreError::NotFound);
     }
     note(act, Kind::User, id.as_str(), now).await
+}
+
+/// The same, unless they changed since they were judged.
+pub(super) async fn revise_judged(
+    act: &mut SqliteConnection,
+    whose: Whose<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if let Some(revision) = whose.revision
+        && read_user(act, whose.id).await?.revision != revision
+    {
+        return Err(StoreError::UserChanged);
+    }
+    revise(act, whose.id, now).await
 }
 
 pub(super) async fn read_user(

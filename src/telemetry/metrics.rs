@@ -61,7 +61,7 @@ pub struct Metrics {
     pub reloads: IntCounterVec,
     /// Hashes of passwords computed, those for nobody among them.
     pub password_hashes: IntCounter,
-    /// Calls of login services, by service, call and outcome.
+    /// Calls of login services, by service, dialect, call and outcome.
     pub logins: IntCounterVec,
     /// When the configuration in force was loaded, seconds since the epoch.
     pub reload_success: Gauge,
@@ -199,7 +199,7 @@ impl Metrics {
                 r,
                 "login_calls_total",
                 "Calls of login services.",
-                &["service", "call", "outcome"],
+                &["service", "dialect", "call", "outcome"],
             )?,
             reload_success: float_gauge(
                 r,

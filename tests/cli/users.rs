@@ -58,6 +58,31 @@ fn a_user_comes_and_goes() {
 }
 
 #[test]
+fn the_usual_configuration_of_the_folder_names_store_and_master_key() {
+    let folder = Folder::new();
+    folder.write("master.key", MASTER);
+    for words in [["app", "list"], ["user", "list"], ["session", "list"], ["key", "list"]] {
+        let said = folder.run(&words);
+        assert!(said.code == 1 && said.err.contains("no portcullis.yaml here"), "{said:?}");
+    }
+    folder.write("portcullis.yaml", "listen: [");
+    let broken = folder.run(&["user", "list"]);
+    assert_eq!(broken.code, 78, "{broken:?}");
+    // A store that is named may be another gateway's: what lies around is not asked about it.
+    assert_eq!(folder.run_with(&line(&["user", "add", "anna"]), "correct horse\n").code, 0);
+    let text = "store: sqlite:p.db\nlisten: { public: 127.0.0.1:0 }\n\
+                secrets: { master: file:master.key }\n\
+                upstreams: { api: { url: \"http://127.0.0.1:9\" } }\n\
+                routes: [ { match: \"* /**\", to: api, public: true } ]\n";
+    folder.write("portcullis.yaml", text);
+    assert!(folder.good(&["user", "list"]).contains("anna"));
+    folder.good(&["user", "totp", "anna"]);
+    folder.good(&["app", "create", "shop"]);
+    folder.good(&["key", "rotate", "native", "--algorithm", "EdDSA"]);
+    folder.good(&["session", "list"]);
+}
+
+#[test]
 fn a_typed_password_is_not_shown_and_typed_twice() {
     for (second, code) in [("correct horse\n", 0), ("correct house\n", 1)] {
         let folder = Folder::new();

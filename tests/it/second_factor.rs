@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use portcullis::store::UserState;
 use serde_json::{Value, json};
 
 use crate::world::Ask;
@@ -10,7 +11,7 @@ use crate::world::Message;
 use crate::world::Setup;
 use crate::world::World;
 use crate::world::keys::NOW;
-use crate::world::people::{People, code};
+use crate::world::people::{People, code, now};
 
 const PASSWORD: &str = "correct horse";
 const SEED: [u8; 20] = *b"12345678901234567890";
@@ -120,6 +121,7 @@ fn an_answer_is_good_for_its_own_request_only() {
     world.deny(&create(&berta, &same), &[401]);
     let elsewhere = post("/v1.0/private/service/create?x=1", &same).field("Authorization", &anna);
     world.deny(&elsewhere, &[401]);
+    world.deny(&create(&anna, &same).instead("Host", "other.example.com"), &[401]);
     world.pass(&create(&anna, &same));
 }
 
@@ -182,4 +184,29 @@ fn a_body_is_as_small_as_its_route_wants_however_it_is_framed() {
         world.pass(&small(64, is_chunked));
         world.deny(&small(65, is_chunked), &[413]);
     }
+}
+
+#[test]
+fn a_request_whose_user_is_disabled_before_its_body_is_whole_goes_nowhere() {
+    let people = People::new();
+    let anna = people.add("anna@example.com", PASSWORD, &Value::Null, &Value::Null);
+    let world = gateway(&people);
+    let token = token(&world, "anna@example.com", NOW);
+    let ask = create(&token, &json!({"name": "a"})).field("Expect", "100-continue");
+    let bytes = ask.bytes();
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    let (head, body) = bytes.split_at(end);
+    let mut slow = world.connect();
+    slow.send(head);
+    slow.until(b"100 Continue\r\n\r\n").unwrap();
+    people.act(async |store| store.set_state(&anna, UserState::Disabled, now()).await.unwrap());
+    let probe = Ask::get("/v1.0/private/x").field("Authorization", &token);
+    let deadline = Instant::now() + DEADLINE;
+    while world.answer(&probe).status() != 401 {
+        assert!(Instant::now() < deadline, "the token stays good");
+    }
+    let mark = world.upstream.mark();
+    slow.send(body);
+    assert_eq!(slow.answer("POST").unwrap().status(), 401);
+    assert!(world.upstream.since(&mark).unwrap().is_empty());
 }

@@ -20,11 +20,14 @@ use crate::store::{SigningKeyRecord, Store, StoreError};
 /// Lists, rotates and retires signing keys.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-A rotation in two steps, after which nobody is signed out:
-  portcullis key rotate native --master file:master.key -c portcullis.yaml
+A gateway makes the first key of a family when it starts. A rotation in two steps, after which
+nobody is signed out:
+  portcullis key rotate native -c portcullis.yaml
   portcullis key retire OLD --verifies-for 365d -c portcullis.yaml
 
-The second step can be taken as soon as the new key signs.")]
+The second step can be taken as soon as the new key signs. The first key of a family, before
+any gateway ran, is made with its algorithm named:
+  portcullis key rotate native --algorithm EdDSA -c portcullis.yaml")]
 pub struct KeyArgs {
     /// Where they are kept.
     #[command(flatten)]

@@ -111,3 +111,19 @@ async fn what_cannot_be_done_makes_no_key() {
     }
     assert!(shell.states().await.is_empty());
 }
+
+#[tokio::test]
+async fn the_examples_of_the_help_can_be_typed() {
+    let help = Line::command().get_after_long_help().unwrap().to_string();
+    let examples = help.lines().filter_map(|line| line.strip_prefix("  portcullis "));
+    let examples: Vec<Vec<&str>> = examples.map(|line| line.split(' ').collect()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in &examples {
+        Line::try_parse_from(example).unwrap();
+    }
+    let shell = Shell::new();
+    let error = shell.rotate("native", &[]).await.unwrap_err().to_string();
+    assert!(error.contains("--algorithm EdDSA"), "{error}");
+    shell.rotate("native", &["--algorithm", "EdDSA"]).await.unwrap();
+    shell.rotate("native", &[]).await.unwrap();
+}

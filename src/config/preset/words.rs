@@ -87,8 +87,10 @@ words! {
     MissingCredentials "missing_credentials"
     /// Unknown user or wrong password.
     WrongCredentials "wrong_credentials"
-    /// The right password of a locked user.
+    /// The right password of a user whom an operator locked.
     Locked "locked"
+    /// Too many failures about one account; time unlocks it.
+    LockedOut "locked_out"
     /// The right password of a disabled user.
     Disabled "disabled"
     /// The right password, which has expired.
@@ -206,6 +208,7 @@ impl Failure {
             Self::MissingCredentials | Self::Locked | Self::Disabled => {
                 Some(Self::WrongCredentials)
             }
+            Self::LockedOut => Some(Self::Locked),
             Self::PasswordExpired | Self::SecondFactorNeeded => Some(Self::WrongCredentials),
             Self::SecondFactorWrong => Some(Self::WrongCredentials),
             Self::MissingApplicationKey => Some(Self::InvalidApplicationKey),

@@ -91,6 +91,11 @@ pub(super) fn compile(
             CheckSettings::AppKey(app) => ground.app_gate(app, written.place, findings),
             CheckSettings::Jwt(entries) => ground.user_gate(name, entries, written.place, findings),
             CheckSettings::Header(header) => {
+                if !knows_users(settings) {
+                    findings
+                        .warn(written.place, "no request could ever pass this check")
+                        .help("the store has to know the user: add a check with `issuer: self` or `basic: self`");
+                }
                 let HeaderSettings { name, attribute } = header.clone();
                 ground.compiled.kept.push(name.clone());
                 Some(Gate::Header(HeaderGate { name, attribute }))
@@ -112,6 +117,16 @@ pub(super) fn compile(
     }
     let compiled = ground.compiled;
     (compiled.checks.len() == declared).then_some(compiled)
+}
+
+/// Whether some check finds out who of the store's users calls; others' tokens never do.
+fn knows_users(settings: &Settings) -> bool {
+    let is_own = |entry: &TokenSettings| matches!(entry, TokenSettings::Own(_));
+    settings.checks.values().any(|check| match check {
+        CheckSettings::Basic => true,
+        CheckSettings::Jwt(entries) => entries.iter().any(is_own),
+        CheckSettings::AppKey(_) | CheckSettings::Header(_) => false,
+    })
 }
 
 fn apps(settings: &Settings, kept: &Kept, findings: &mut Findings) -> Option<AppKeys> {

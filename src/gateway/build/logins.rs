@@ -16,6 +16,7 @@ use crate::credentials::Location;
 use crate::credentials::Locations;
 use crate::credentials::Scheme;
 use crate::dialect::Call;
+use crate::dialect::CallKind;
 use crate::dialect::Caller;
 use crate::dialect::Dialect;
 use crate::gateway::checks::UserGate;
@@ -88,6 +89,7 @@ pub(super) fn routes(
     let mut routes = Vec::new();
     for (login, service) in settings.logins.iter().zip(services) {
         let Some(access) = access(names, login, findings) else { continue };
+        warn_of_registering(login, service, findings);
         for call in service.dialect.calls.values() {
             let demands = call.caller == Caller::Token;
             let user = if demands { user(service, settings, kept) } else { None };
@@ -108,6 +110,21 @@ pub(super) fn routes(
         }
     }
     routes
+}
+
+/// All services share the users of one store, so whoever registers at one can log in at all.
+fn warn_of_registering(login: &LoginSettings, service: &Service, findings: &mut Findings) {
+    let calls = service.dialect.calls.values();
+    let mut places = calls.filter(|call| call.kind == CallKind::Register).flat_map(|c| &c.matches);
+    let Some(place) = places.next() else { return };
+    let who = if login.require.is_some() { "who meets `require`" } else { "anybody" };
+    let call = place.pattern(login.host.as_ref().map(|host| host.value.as_str()));
+    findings
+        .warn(
+            login.dialect.place,
+            format!("{who} can become a user of the store: `{}` serves `{call}`", service.name),
+        )
+        .help("every login service lets the users of the store in; a dialect of your own can leave `register` out");
 }
 
 fn pattern(text: &At<String>, findings: &mut Findings) -> Option<Pattern> {

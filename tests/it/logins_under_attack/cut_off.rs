@@ -15,6 +15,7 @@ use super::stage::login;
 use super::stage::operate;
 use super::stage::operate_with;
 use super::stage::post;
+use super::stage::send;
 use super::stage::setup;
 use super::stage::started;
 use super::stage::thing;
@@ -237,5 +238,31 @@ fn what_was_cut_off_stays_so_after_a_sudden_death() {
     assert!(setup.upstream.since(&mark).unwrap().is_empty());
     for (_, kept) in &asks {
         assert_eq!(served.ask(kept).status(), 200, "{kept:?}");
+    }
+}
+
+#[test]
+fn a_call_that_began_with_a_good_token_alters_nothing_once_that_is_revoked() {
+    let world = world_with(&["anna"]);
+    for of_all in [true, false] {
+        let token = token(&world, "analogue", "anna");
+        let session = session_of(&token);
+        let act = if of_all { ["user", "logout", "anna"] } else { ["session", "revoke", &session] };
+        let body = json!({"user": {"password": "stolen battery"}}).to_string();
+        let update = send("PUT", "analogue", "/api/user", &body)
+            .field("Authorization", format!("Token {token}"))
+            .field("Expect", "100-continue");
+        let bytes = update.bytes();
+        let (head, body) = bytes.split_at(bytes.len() - body.len());
+        let mut slow = world.connect();
+        slow.send(head);
+        // Asked for once the head was let through.
+        slow.until(b"100 Continue\r\n\r\n").unwrap();
+        operate(world.folder(), &act);
+        becomes(&world, &thing("analogue", &token), 401);
+        slow.send(body);
+        assert_eq!(slow.answer("PUT").unwrap().status(), 401, "{act:?}");
+        world.deny(&login("analogue", "anna", "stolen battery"), &[422]);
+        assert_eq!(world.answer(&login("analogue", "anna", PASSWORD)).status(), 200, "{act:?}");
     }
 }

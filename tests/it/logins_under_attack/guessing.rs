@@ -42,6 +42,7 @@ fn unhashed(world: &World, ask: &Ask, status: u16) -> Message {
     let before = hashes(world);
     let answer = world.answer(ask);
     assert_eq!(answer.status(), status, "{ask:?}: {answer:?}");
+    assert_eq!(answer.fields.lacks("Retry-After"), status != 429, "{answer:?}");
     assert_eq!(hashes(world) - before, 0, "{ask:?} was hashed");
     answer
 }
@@ -54,12 +55,12 @@ fn a_burst_of_guesses_is_hashed_no_oftener_than_the_limit_allows() {
     let answers = at_once(&world, &vec![wrong("anna"); 200]);
     assert_eq!(hashes(&world) - before, 10);
     assert_eq!(count(&answers, 401), 10, "{answers:?}");
-    assert_eq!(count(&answers, 401) + count(&answers, 403) + count(&answers, 503), 200);
-    assert!(count(&answers, 403) > 0);
+    assert_eq!(count(&answers, 401) + count(&answers, 429) + count(&answers, 503), 200);
+    assert!(count(&answers, 429) > 0);
     // Whoever has the right one by now comes too late, and learns nothing.
     assert_eq!(
-        told(&unhashed(&world, &right(), 403)),
-        told(&unhashed(&world, &wrong("anna"), 403))
+        told(&unhashed(&world, &right(), 429)),
+        told(&unhashed(&world, &wrong("anna"), 429))
     );
     world.only_control_since(&mark, &right());
 }
@@ -75,7 +76,7 @@ fn a_limit_tells_nothing_about_whether_there_is_such_a_user() {
     };
     let known = tries("anna");
     assert_eq!(known[9].0, 401);
-    assert_eq!(known[10].0, 403);
+    assert_eq!(known[10].0, 429);
     assert_eq!(tries("nobody"), known);
     // Nor does one that could not be a name.
     assert_eq!(tries("no body"), known);
@@ -90,7 +91,7 @@ fn every_spelling_of_a_name_is_one_account() {
         assert_eq!(world.answer(&wrong(spelling)).status(), 401, "{spelling}");
     }
     for spelling in spellings {
-        unhashed(&world, &login("native", spelling, PASSWORD), 403);
+        unhashed(&world, &login("native", spelling, PASSWORD), 429);
     }
 }
 
@@ -126,14 +127,14 @@ fn a_stranger_does_not_lock_the_owner_out_of_the_usual_place() {
     for _ in 0..10 {
         assert_eq!(world.answer(&from(wrong("anna"), ABROAD)).status(), 401);
     }
-    unhashed(&world, &from(right(), ABROAD), 403);
-    unhashed(&world, &from(right(), "192.0.2.1"), 403);
+    unhashed(&world, &from(right(), ABROAD), 429);
+    unhashed(&world, &from(right(), "192.0.2.1"), 429);
     assert_eq!(world.answer(&from(right(), HOME)).status(), 200);
     assert_eq!(world.answer(&from(wrong("anna"), HOME)).status(), 401);
     assert_eq!(world.answer(&from(right(), HOME)).status(), 200);
     // Time opens the account again, to the second.
     world.advance(15 * 60 - 1);
-    unhashed(&world, &from(right(), ABROAD), 403);
+    unhashed(&world, &from(right(), ABROAD), 429);
     world.advance(1);
     assert_eq!(world.answer(&from(right(), ABROAD)).status(), 200);
 }
@@ -201,7 +202,7 @@ fn an_unlocked_account_is_open_and_another_change_opens_none() {
     operate(world.folder(), &["user", "unlock", "anna"]);
     // The later of the two has been noticed when this succeeds, and so has the earlier.
     becomes(&world, &right(), 200);
-    unhashed(&world, &login("native", "berta", PASSWORD), 403);
+    unhashed(&world, &login("native", "berta", PASSWORD), 429);
 }
 
 #[test]
@@ -218,5 +219,20 @@ fn a_user_who_changes_the_profile_wins_no_further_guesses() {
     operate(world.folder(), &["user", "lock", "berta"]);
     operate(world.folder(), &["user", "unlock", "berta"]);
     becomes(&world, &login("native", "berta", PASSWORD), 200);
-    unhashed(&world, &from(right(), ABROAD), 403);
+    unhashed(&world, &from(right(), ABROAD), 429);
+}
+
+#[test]
+fn outcomes_are_counted_by_service_dialect_and_reason() {
+    let world = world_with(&["anna"]);
+    for (service, dialect) in [("ping", "ping-proxies"), ("old", "redis-7.4"), ("native", "native")]
+    {
+        for (password, outcome) in [(PASSWORD, "success"), ("wrong", "wrong_credentials")] {
+            world.answer(&login(service, "anna", password));
+            let labels =
+                format!("dialect=\"{dialect}\",outcome=\"{outcome}\",service=\"{service}\"");
+            let series = format!("portcullis_login_calls_total{{call=\"login\",{labels}}}");
+            assert!((world.metric(&series) - 1.0).abs() < 0.5, "{series}");
+        }
+    }
 }

@@ -22,11 +22,12 @@ use super::stage::token;
 use super::stage::world_with;
 use crate::world::Ask;
 use crate::world::DEADLINE;
+use crate::world::Message;
 use crate::world::World;
 
-/// A single hash at a time, each of which takes long, and room for two more.
+/// A single hash at a time, which takes long enough for a dozen calls, and room for two more.
 fn narrow() -> World {
-    let slow = "passwords: { memory: 128MiB, passes: 10, concurrent: 1, queue: 2 }";
+    let slow = "passwords: { memory: 64MiB, passes: 6, concurrent: 1, queue: 2 }";
     started(setup().extra(slow), &["anna"])
 }
 
@@ -59,14 +60,23 @@ fn who_finds_no_room_to_be_hashed_is_told_so_at_once() {
         let asking: Vec<_> = (1..=12).map(|number| scope.spawn(move || asked(number))).collect();
         asking.into_iter().map(|asking| asking.join().unwrap()).collect()
     });
-    let full: Vec<_> = answers.iter().filter(|(answer, _)| answer.status() == 503).collect();
-    assert_eq!(full.len(), 10, "two wait: {answers:?}");
+    // Two wait, and on a busy machine until they are told the same later.
+    let patience = Duration::from_secs(4);
+    let is_full =
+        |(answer, took): &&(Message, Duration)| answer.status() == 503 && *took < patience;
+    let full: Vec<_> = answers.iter().filter(is_full).collect();
+    assert!((6..=10).contains(&full.len()), "{answers:?}");
     for (answer, took) in full {
         assert_eq!(answer.fields.one("retry-after"), "1");
         assert!(*took < Duration::from_secs(1), "{took:?}");
     }
     assert_eq!(first.answer("POST").unwrap().status(), 401);
-    assert_eq!(hashes(&world), 3, "nothing was hashed for those that were refused");
+    let hashed = answers.iter().filter(|(answer, _)| answer.status() == 401).count();
+    assert_eq!(
+        hashes(&world),
+        1 + u64::try_from(hashed).unwrap(),
+        "nothing was hashed for those that were refused"
+    );
     // Finding no room is nobody's failure.
     assert_eq!(world.answer(&login("native", "anna", PASSWORD)).status(), 200);
 }

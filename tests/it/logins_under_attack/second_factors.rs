@@ -132,7 +132,7 @@ fn a_question_has_five_tries_and_an_account_ten() {
     }
     let third = enrolled.challenge();
     for code in [enrolled.code(0), "000000".to_owned(), enrolled.recovery[0].clone()] {
-        enrolled.gives(&with_code(&third, &code), 403, "locked");
+        enrolled.gives(&with_code(&third, &code), 429, "locked_out");
     }
     enrolled.world.advance(15 * 60);
     enrolled.gives(&with_code(&enrolled.challenge(), &enrolled.code(0)), 200, "");
