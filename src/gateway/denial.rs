@@ -149,21 +149,7 @@ impl Denial {
                 | AppKeyError::Revoked => Reason::InvalidApplicationKey,
                 AppKeyError::Unavailable => Reason::Unavailable,
             },
-            Self::Token(error) => match error {
-                TokenError::Expired => Reason::ExpiredToken,
-                TokenError::KeysUnavailable => Reason::Unavailable,
-                TokenError::Malformed(_)
-                | TokenError::UnsupportedAlgorithm
-                | TokenError::UnknownIssuer
-                | TokenError::UnknownKey
-                | TokenError::BadSignature
-                | TokenError::NotYetValid
-                | TokenError::Revoked
-                | TokenError::WrongAudience
-                | TokenError::WrongType
-                | TokenError::Claims(_)
-                | TokenError::TooLong => Reason::InvalidToken,
-            },
+            Self::Token(error) => of_token(*error),
             Self::Vouch(error) => match error {
                 VouchError::Wrong => Reason::InvalidCredentials,
                 VouchError::TooMany { .. } => Reason::TooManyAttempts,
@@ -316,6 +302,26 @@ impl fmt::Display for Denial {
             Self::BadGateway => f.write_str("the upstream cannot be reached"),
             Self::GatewayTimeout => f.write_str("the upstream did not answer in time"),
         }
+    }
+}
+
+/// Why exactly a token is not good stays between us and the log.
+const fn of_token(error: TokenError) -> Reason {
+    match error {
+        TokenError::Expired => Reason::ExpiredToken,
+        TokenError::KeysUnavailable => Reason::Unavailable,
+        TokenError::Malformed(_)
+        | TokenError::UnsupportedAlgorithm
+        | TokenError::UnknownIssuer
+        | TokenError::UnknownKey
+        | TokenError::BadSignature
+        | TokenError::NotYetValid
+        | TokenError::Revoked
+        | TokenError::OtherCertificate
+        | TokenError::WrongAudience
+        | TokenError::WrongType
+        | TokenError::Claims(_)
+        | TokenError::TooLong => Reason::InvalidToken,
     }
 }
 

@@ -146,6 +146,7 @@ const fn of_token(error: TokenError) -> Refusal {
         TokenError::UnknownIssuer
         | TokenError::UnknownKey
         | TokenError::WrongAudience
+        | TokenError::OtherCertificate
         | TokenError::Claims(_) => Refusal::InvalidToken,
         TokenError::KeysUnavailable => Refusal::Unavailable,
     }

@@ -1,5 +1,6 @@
 //! TLS towards clients.
 
+mod bound;
 mod clients;
 mod handshakes;
 mod names;
