@@ -56,6 +56,10 @@ const fn count(key: &'static str, default: Option<u64>, [min, max]: [u64; 2]) ->
     Bound { key, unit: Unit::Count, default, min, max }
 }
 
+pub(super) const TLS_HANDSHAKE_TIMEOUT: Bound =
+    time("listen.public.tls.handshake_timeout", Some(10 * SECOND), [100, MINUTE]);
+pub(super) const TLS_HANDSHAKES: Bound =
+    count("listen.public.tls.handshakes", Some(1000), [1, 100_000]);
 pub(super) const UPSTREAM_TIMEOUT: Bound =
     time("upstreams.*.timeout", Some(30 * SECOND), [1, HOUR]);
 pub(super) const ENDPOINT_WEIGHT: Bound =
@@ -121,7 +125,9 @@ pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND
 pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
 
 /// The whole table, in the order of the reference file.
-pub const BOUNDS: [&Bound; 48] = [
+pub const BOUNDS: [&Bound; 50] = [
+    &TLS_HANDSHAKE_TIMEOUT,
+    &TLS_HANDSHAKES,
     &ENDPOINT_WEIGHT,
     &UPSTREAM_TIMEOUT,
     &UPSTREAM_READ_TIMEOUT,

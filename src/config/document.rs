@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::listen::PublicListener;
 use super::scalar::{At, Length, SecretRef, Size, TextOrList};
 use super::upstream_entry::Upstream;
 
@@ -65,12 +66,12 @@ pub struct Document {
     pub workers: Option<At<u16>>,
 }
 
-/// Where the gateway listens. A change needs a restart.
+/// Where the gateway listens. A change of addresses needs a restart.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// Address and port for traffic, for example `0.0.0.0:8080`.
-    pub public: At<String>,
+    /// Address and port for traffic, for example `0.0.0.0:8080`; or a map with `address` and `tls`.
+    pub public: At<PublicListener>,
     /// Address and port for health and metrics; never the public one.
     #[serde(default)]
     pub admin: Option<At<String>>,

@@ -11,6 +11,7 @@ mod document;
 mod finding;
 mod issuers;
 mod keys;
+mod listen;
 mod load;
 mod logins;
 mod own_tokens;
@@ -36,6 +37,10 @@ pub use document::{
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
 pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TokenSettings, TypSettings};
 pub use keys::KeyLocation;
+pub use listen::{
+    ClientCertificates, ClientSettings, PairEntry, PairSettings, PublicEntry, PublicListener,
+    TlsEntry, TlsSettings, TlsVersion,
+};
 pub use load::{Loaded, load, parse};
 pub use logins::{LoginSettings, PasswordSettings};
 pub use own_tokens::{OwnPermissions, OwnSettings};

@@ -350,6 +350,13 @@ impl UserGate {
         if !self.by_entry.get(verified.entry).is_some_and(|places| places.accept(carrier)) {
             return Err(Denial::UnknownScheme);
         }
+        if let Some(bound_to) = &verified.subject.bound_to {
+            // In clear, or behind a proxy, nobody shows a certificate: then it cannot be used.
+            let shown = asking.peer.certificate.as_ref();
+            if shown.is_none_or(|shown| shown.digest != *bound_to) {
+                return Err(Denial::Token(TokenError::OtherCertificate));
+            }
+        }
         if let Some(own) = &verified.subject.own {
             let facts = self.facts(&own.user).await?;
             if self.by_store.get(verified.entry).is_some_and(|by_store| *by_store) {

@@ -64,10 +64,8 @@ pub enum Denial {
     BadGateway,
     /// The upstream did not answer in time.
     GatewayTimeout,
-    /// The upstream has as many requests as it may.
-    UpstreamFull,
-    /// No endpoint of the upstream is fit to be asked.
-    UpstreamUnfit,
+    /// The upstream cannot be asked now, for this reason.
+    UpstreamBusy(&'static str),
 }
 
 /// Which of the two credentials a refusal is about.
@@ -152,21 +150,7 @@ impl Denial {
                 | AppKeyError::Revoked => Reason::InvalidApplicationKey,
                 AppKeyError::Unavailable => Reason::Unavailable,
             },
-            Self::Token(error) => match error {
-                TokenError::Expired => Reason::ExpiredToken,
-                TokenError::KeysUnavailable => Reason::Unavailable,
-                TokenError::Malformed(_)
-                | TokenError::UnsupportedAlgorithm
-                | TokenError::UnknownIssuer
-                | TokenError::UnknownKey
-                | TokenError::BadSignature
-                | TokenError::NotYetValid
-                | TokenError::Revoked
-                | TokenError::WrongAudience
-                | TokenError::WrongType
-                | TokenError::Claims(_)
-                | TokenError::TooLong => Reason::InvalidToken,
-            },
+            Self::Token(error) => of_token(*error),
             Self::Vouch(error) => match error {
                 VouchError::Wrong => Reason::InvalidCredentials,
                 VouchError::TooMany { .. } => Reason::TooManyAttempts,
@@ -183,7 +167,7 @@ impl Denial {
             Self::BodyTimeout => Reason::RequestTimeout,
             Self::BadGateway => Reason::BadGateway,
             Self::GatewayTimeout => Reason::GatewayTimeout,
-            Self::UpstreamFull | Self::UpstreamUnfit => Reason::Unavailable,
+            Self::UpstreamBusy(_) => Reason::Unavailable,
         }
     }
 
@@ -253,7 +237,7 @@ impl Denial {
         if let Self::Vouch(VouchError::TooMany { retry_after }) = self {
             headers.insert(header::RETRY_AFTER, seconds(*retry_after).into());
         }
-        if matches!(self, Self::UpstreamFull | Self::UpstreamUnfit) {
+        if matches!(self, Self::UpstreamBusy(_)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         self.close_if_unsafe(headers);
@@ -284,8 +268,7 @@ impl Denial {
             | Self::BodyUnreadable
             | Self::BadGateway
             | Self::GatewayTimeout
-            | Self::UpstreamFull
-            | Self::UpstreamUnfit => Kind::User,
+            | Self::UpstreamBusy(_) => Kind::User,
         }
     }
 }
@@ -324,9 +307,28 @@ impl fmt::Display for Denial {
             Self::BodyUnreadable => f.write_str("the body is not an object with one reading"),
             Self::BadGateway => f.write_str("the upstream cannot be reached"),
             Self::GatewayTimeout => f.write_str("the upstream did not answer in time"),
-            Self::UpstreamFull => f.write_str("the upstream has no room for another request"),
-            Self::UpstreamUnfit => f.write_str("no endpoint of the upstream is fit to be asked"),
+            Self::UpstreamBusy(why) => f.write_str(why),
         }
+    }
+}
+
+/// Why exactly a token is not good stays between us and the log.
+const fn of_token(error: TokenError) -> Reason {
+    match error {
+        TokenError::Expired => Reason::ExpiredToken,
+        TokenError::KeysUnavailable => Reason::Unavailable,
+        TokenError::Malformed(_)
+        | TokenError::UnsupportedAlgorithm
+        | TokenError::UnknownIssuer
+        | TokenError::UnknownKey
+        | TokenError::BadSignature
+        | TokenError::NotYetValid
+        | TokenError::Revoked
+        | TokenError::OtherCertificate
+        | TokenError::WrongAudience
+        | TokenError::WrongType
+        | TokenError::Claims(_)
+        | TokenError::TooLong => Reason::InvalidToken,
     }
 }
 

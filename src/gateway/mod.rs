@@ -18,7 +18,6 @@ mod strip;
 mod trail;
 mod voice;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -283,8 +282,8 @@ impl Gateway {
     }
 
     /// The peer behind a trusted proxy.
-    pub fn peer_behind(&self, socket: IpAddr, headers: &HeaderMap) -> Peer {
-        Peer::behind_proxy(socket, headers, &self.trusted_proxies)
+    pub fn peer_behind(&self, proxy: &Peer, headers: &HeaderMap) -> Peer {
+        Peer::behind_proxy(proxy, headers, &self.trusted_proxies)
     }
 
     /// What access lines tell.

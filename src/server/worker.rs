@@ -15,6 +15,7 @@ use super::connection;
 use super::connection::Patience;
 use super::proxied;
 use super::proxied::Told;
+use super::tls::LiveTls;
 use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
 use crate::proxy::Proxy;
@@ -32,6 +33,7 @@ pub(super) struct Worker {
     patience: Patience,
     /// Who must tell for whom it connects.
     proxied: Arc<TrustedProxies>,
+    tls: Option<Arc<LiveTls>>,
 }
 
 /// When a worker is to stop.
@@ -59,11 +61,12 @@ impl Worker {
         proxy: Proxy,
         metrics: Metrics,
         room: Arc<Semaphore>,
-        (patience, proxied): (Patience, &Arc<TrustedProxies>),
+        (patience, proxied): &(Patience, Arc<TrustedProxies>),
+        tls: Option<Arc<LiveTls>>,
     ) -> Self {
         let is_draining = AtomicBool::new(false);
-        let proxied = Arc::clone(proxied);
-        Self { proxy, draining: Notify::new(), is_draining, metrics, room, patience, proxied }
+        let (draining, proxied, patience) = (Notify::new(), Arc::clone(proxied), *patience);
+        Self { proxy, draining, is_draining, metrics, room, patience, proxied, tls }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -149,20 +152,45 @@ impl Worker {
         self.metrics.connections.inc();
         let worker = Arc::clone(self);
         let open = self.metrics.connections.clone();
+        let open = OnDrop(Some(move || open.dec()));
+        let patience = worker.patience;
+        // Two tasks, so that one in clear is not as large as one with a session.
+        let Some(tls) = self.tls.as_ref().map(|live| live.current()) else {
+            connections.spawn(async move {
+                let (_open, _place) = (open, place);
+                worker.serve_in_clear(stream, address.ip()).await
+            });
+            return;
+        };
         connections.spawn(async move {
-            let _open = OnDrop(Some(move || open.dec()));
-            let _place = place;
-            let (mut stream, patience) = (stream, worker.patience);
-            let mut client = address.ip();
-            if worker.proxied.contains(client) {
-                // Boxed: a connection of anybody else is not to be larger for it.
-                match Box::pin(worker.client_behind(&mut stream, client)).await {
-                    Some(told) => client = told,
-                    None => return Ok(()),
-                }
+            let (_open, _place, mut stream) = (open, place, stream);
+            let Some(client) = worker.client_of(&mut stream, address.ip()).await else {
+                return Ok(());
+            };
+            match tls.accept(stream, client).await {
+                Some((session, peer)) => connection::serve(session, peer, worker, patience).await,
+                None => Ok(()),
             }
-            connection::serve(stream, Peer::direct(client), worker, patience).await
         });
+    }
+
+    async fn serve_in_clear(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        socket: IpAddr,
+    ) -> Result<(), hyper::Error> {
+        let Some(client) = self.client_of(&mut stream, socket).await else { return Ok(()) };
+        let patience = self.patience;
+        connection::serve(stream, Peer::direct(client), self, patience).await
+    }
+
+    /// The client of a connection: who opened it, unless that is one who must tell of another.
+    async fn client_of(&self, stream: &mut TcpStream, socket: IpAddr) -> Option<IpAddr> {
+        if !self.proxied.contains(socket) {
+            return Some(socket);
+        }
+        // Boxed: a connection of anybody else is not to be larger for it.
+        Box::pin(self.client_behind(stream, socket)).await
     }
 
     /// For whom a proxy connects; none when it does not tell, or not in time.

@@ -27,6 +27,10 @@ pub struct Metrics {
     pub decision_seconds: HistogramVec,
     /// Client connections open now.
     pub connections: IntGauge,
+    /// Handshakes of TLS with clients, by outcome.
+    pub tls_handshakes: IntCounterVec,
+    /// Until when a certificate in force is good, by the first name in it.
+    pub tls_certificate_expiry: IntGaugeVec,
     /// Client connections refused because of a limit.
     pub connections_refused: IntCounter,
     /// Requests that were malformed below the level of a decision.
@@ -125,6 +129,18 @@ impl Metrics {
                 DECISION_BUCKETS,
             )?,
             connections: gauge(r, "connections", "Client connections open now.")?,
+            tls_handshakes: counters(
+                r,
+                "tls_handshakes_total",
+                "Handshakes of TLS with clients.",
+                &["outcome"],
+            )?,
+            tls_certificate_expiry: int_gauges(
+                r,
+                "tls_certificate_expiry_timestamp_seconds",
+                "Until when a certificate in force is good.",
+                &["certificate"],
+            )?,
             connections_refused: counter(
                 r,
                 "connections_refused_total",

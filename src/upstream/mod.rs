@@ -189,8 +189,12 @@ impl From<&UpstreamError> for Denial {
             UpstreamError::RequestBody(BodyFault::TooLarge) => Self::BodyTooLarge,
             UpstreamError::RequestBody(BodyFault::TooSlow) => Self::BodyTimeout,
             UpstreamError::RequestBody(BodyFault::Broken) => Self::BodyBroken,
-            UpstreamError::Full => Self::UpstreamFull,
-            UpstreamError::Unfit => Self::UpstreamUnfit,
+            UpstreamError::Full => {
+                Self::UpstreamBusy("the upstream has no room for another request")
+            }
+            UpstreamError::Unfit => {
+                Self::UpstreamBusy("no endpoint of the upstream is fit to be asked")
+            }
         }
     }
 }

@@ -41,6 +41,7 @@ mod routes;
 mod second_factor;
 mod secured;
 mod sixth_dialect;
+mod tls;
 mod tokens;
 mod unjudged;
 mod upstreams;
