@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::listen::PublicListener;
 use super::scalar::{At, Length, SecretRef, Size, TextOrList};
+use super::upstream_entry::Upstream;
 
 /// A Portcullis configuration file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -67,15 +69,19 @@ pub struct Document {
     pub workers: Option<At<u16>>,
 }
 
-/// Where the gateway listens. A change needs a restart.
+/// Where the gateway listens. A change of addresses needs a restart.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// Address and port for traffic, for example `0.0.0.0:8080`.
-    pub public: At<String>,
+    /// Address and port for traffic, for example `0.0.0.0:8080`; or a map with `address` and `tls`.
+    pub public: At<PublicListener>,
     /// Address and port for health and metrics; never the public one.
     #[serde(default)]
     pub admin: Option<At<String>>,
+    /// Networks of proxies that begin each connection with a PROXY header (version 1 or 2); a
+    /// connection of theirs without one is closed.
+    #[serde(default)]
+    pub proxy_protocol: Vec<At<String>>,
 }
 
 /// Secrets that belong to no check.
@@ -85,26 +91,6 @@ pub struct SecretsEntry {
     /// The key that seals what the store keeps: `file:PATH` or `env:NAME`. `login` needs it.
     #[serde(default)]
     pub master: Option<At<SecretRef>>,
-}
-
-/// Servers that answer requests.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// `http://HOST:PORT`, without a path.
-    pub url: At<String>,
-    /// How long the first byte of an answer may take.
-    #[serde(default)]
-    pub timeout: Option<At<Length>>,
-    /// How long a connection may take to open.
-    #[serde(default)]
-    pub connect_timeout: Option<At<Length>>,
-    /// How long an unused connection is kept.
-    #[serde(default)]
-    pub idle_timeout: Option<At<Length>>,
-    /// Unused connections kept per worker.
-    #[serde(default)]
-    pub idle_connections: Option<At<u32>>,
 }
 
 /// An application known without a store.

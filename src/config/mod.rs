@@ -11,6 +11,7 @@ mod document;
 mod finding;
 mod issuers;
 mod keys;
+mod listen;
 mod load;
 mod logins;
 mod own_tokens;
@@ -21,6 +22,8 @@ mod schema;
 mod secrets;
 mod settings;
 mod source;
+mod upstream_entry;
+mod upstreams;
 mod watch;
 
 pub use address::{Listeners, StoreAddress, UpstreamAddress};
@@ -29,11 +32,15 @@ pub use bounds::{BOUNDS, Bound, Unit};
 pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute, is_ours};
 pub use document::{
     AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, JwtEntry,
-    Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts, Upstream,
+    Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
 pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TokenSettings, TypSettings};
 pub use keys::KeyLocation;
+pub use listen::{
+    ClientCertificates, ClientSettings, PairEntry, PairSettings, PublicEntry, PublicListener,
+    TlsEntry, TlsSettings, TlsVersion,
+};
 pub use load::{Loaded, load, parse};
 pub use logins::{LoginSettings, PasswordSettings};
 pub use own_tokens::{OwnPermissions, OwnSettings};
@@ -48,7 +55,12 @@ pub use schema::{preset_schema, schema};
 pub use secrets::{SecretError, Secrets};
 pub use settings::{
     AccessLogSettings, CacheSettings, LimitSettings, RouteNumbers, Settings, ShutdownSettings,
-    TimeoutSettings, UpstreamSettings,
+    TimeoutSettings,
 };
 pub use source::{Source, SourceError};
+pub use upstream_entry::{BalanceWord, Eject, EndpointEntry, Health, ProxyHeader, Retry, Upstream};
+pub use upstreams::{
+    Balance, EjectSettings, EndpointAddress, EndpointSettings, HealthSettings, RetrySettings,
+    UpstreamSettings,
+};
 pub use watch::{NamedFile, Watch};

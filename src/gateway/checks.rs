@@ -389,6 +389,13 @@ impl UserGate {
             return Err(Denial::UnknownScheme);
         }
         let Verified { subject, entry, key } = verified;
+        if let Some(bound_to) = &subject.bound_to {
+            // In clear, or behind a proxy, nobody shows a certificate: then it cannot be used.
+            let shown = asking.peer.certificate.as_ref();
+            if shown.is_none_or(|shown| shown.digest != *bound_to) {
+                return Err(Denial::Token(TokenError::OtherCertificate));
+            }
+        }
         let mut by_store = None;
         if let Some(own) = &subject.own {
             let facts = self.facts(&own.user).await?;

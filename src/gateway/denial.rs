@@ -64,6 +64,8 @@ pub enum Denial {
     BadGateway,
     /// The upstream did not answer in time.
     GatewayTimeout,
+    /// The upstream cannot be asked now, for this reason.
+    UpstreamBusy(&'static str),
 }
 
 /// Which of the two credentials a refusal is about.
@@ -132,9 +134,8 @@ impl Denial {
                 | InquiryError::ContentLength
                 | InquiryError::TransferEncoding => Reason::MalformedRequest,
             },
-            Self::ClientAddress | Self::BodyBroken | Self::BodyUnreadable => {
-                Reason::MalformedRequest
-            }
+            Self::ClientAddress => Reason::MalformedRequest,
+            Self::BodyBroken | Self::BodyUnreadable => Reason::MalformedRequest,
             Self::Missing(_) => Reason::MissingCredentials,
             Self::Carried(kind, error) => match (error, kind) {
                 (CarryError::Repeated, _) => Reason::AmbiguousCredentials,
@@ -149,21 +150,7 @@ impl Denial {
                 | AppKeyError::Revoked => Reason::InvalidApplicationKey,
                 AppKeyError::Unavailable => Reason::Unavailable,
             },
-            Self::Token(error) => match error {
-                TokenError::Expired => Reason::ExpiredToken,
-                TokenError::KeysUnavailable => Reason::Unavailable,
-                TokenError::Malformed(_)
-                | TokenError::UnsupportedAlgorithm
-                | TokenError::UnknownIssuer
-                | TokenError::UnknownKey
-                | TokenError::BadSignature
-                | TokenError::NotYetValid
-                | TokenError::Revoked
-                | TokenError::WrongAudience
-                | TokenError::WrongType
-                | TokenError::Claims(_)
-                | TokenError::TooLong => Reason::InvalidToken,
-            },
+            Self::Token(error) => of_token(*error),
             Self::Vouch(error) => match error {
                 VouchError::Wrong => Reason::InvalidCredentials,
                 VouchError::TooMany { .. } => Reason::TooManyAttempts,
@@ -180,6 +167,7 @@ impl Denial {
             Self::BodyTimeout => Reason::RequestTimeout,
             Self::BadGateway => Reason::BadGateway,
             Self::GatewayTimeout => Reason::GatewayTimeout,
+            Self::UpstreamBusy(_) => Reason::Unavailable,
         }
     }
 
@@ -249,6 +237,9 @@ impl Denial {
         if let Self::Vouch(VouchError::TooMany { retry_after }) = self {
             headers.insert(header::RETRY_AFTER, seconds(*retry_after).into());
         }
+        if matches!(self, Self::UpstreamBusy(_)) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         self.close_if_unsafe(headers);
     }
 
@@ -276,7 +267,8 @@ impl Denial {
             | Self::BodyBroken
             | Self::BodyUnreadable
             | Self::BadGateway
-            | Self::GatewayTimeout => Kind::User,
+            | Self::GatewayTimeout
+            | Self::UpstreamBusy(_) => Kind::User,
         }
     }
 }
@@ -315,7 +307,28 @@ impl fmt::Display for Denial {
             Self::BodyUnreadable => f.write_str("the body is not an object with one reading"),
             Self::BadGateway => f.write_str("the upstream cannot be reached"),
             Self::GatewayTimeout => f.write_str("the upstream did not answer in time"),
+            Self::UpstreamBusy(why) => f.write_str(why),
         }
+    }
+}
+
+/// Why exactly a token is not good stays between us and the log.
+const fn of_token(error: TokenError) -> Reason {
+    match error {
+        TokenError::Expired => Reason::ExpiredToken,
+        TokenError::KeysUnavailable => Reason::Unavailable,
+        TokenError::Malformed(_)
+        | TokenError::UnsupportedAlgorithm
+        | TokenError::UnknownIssuer
+        | TokenError::UnknownKey
+        | TokenError::BadSignature
+        | TokenError::NotYetValid
+        | TokenError::Revoked
+        | TokenError::OtherCertificate
+        | TokenError::WrongAudience
+        | TokenError::WrongType
+        | TokenError::Claims(_)
+        | TokenError::TooLong => Reason::InvalidToken,
     }
 }
 

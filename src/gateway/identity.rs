@@ -260,6 +260,7 @@ mod tests {
                 claims: claims.as_object().unwrap().clone(),
                 permissions: Permissions::None,
                 expires_at: Timestamp::from_seconds(0),
+                bound_to: None,
                 own: None,
             })),
             facts: None,

@@ -20,7 +20,6 @@ mod trail;
 mod voice;
 mod websocket;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ pub use kept::Kept;
 pub use lease::Lease;
 pub use live::Live;
 pub use pending::Pending;
-pub use route::{Access, Address, Destination, Route, Target};
+pub use route::{Access, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
 pub use voice::Voice;
@@ -174,6 +173,7 @@ impl Gateway {
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
+            peer: asking.peer.client,
             opens_websocket: route.websocket_idle.is_some() && websocket::is_opening(parts),
         };
         let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
@@ -288,8 +288,8 @@ impl Gateway {
     }
 
     /// The peer behind a trusted proxy.
-    pub fn peer_behind(&self, socket: IpAddr, headers: &HeaderMap) -> Peer {
-        Peer::behind_proxy(socket, headers, &self.trusted_proxies)
+    pub fn peer_behind(&self, proxy: &Peer, headers: &HeaderMap) -> Peer {
+        Peer::behind_proxy(proxy, headers, &self.trusted_proxies)
     }
 
     /// What access lines tell.

@@ -119,6 +119,7 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         Denial::Forbidden(_) => Refusal::InsufficientPermission,
         Denial::AppKey(AppKeyError::Unavailable) => Refusal::Unavailable,
         Denial::AppKey(_) => Refusal::InvalidApplicationKey,
+        Denial::UpstreamBusy(_) => Refusal::Unavailable,
         Denial::NoRoute => Refusal::NotFound,
         Denial::NoMethod(_) => Refusal::MethodNotAllowed,
         Denial::BodyTooLarge => Refusal::TooLarge,
@@ -146,6 +147,7 @@ const fn of_token(error: TokenError) -> Refusal {
         TokenError::UnknownIssuer
         | TokenError::UnknownKey
         | TokenError::WrongAudience
+        | TokenError::OtherCertificate
         | TokenError::Claims(_) => Refusal::InvalidToken,
         TokenError::KeysUnavailable => Refusal::Unavailable,
     }
@@ -174,6 +176,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::Carried(Kind::User, _) | Denial::UnwritableClaim => Failure::InvalidToken,
         Denial::Token(TokenError::Expired) => Failure::ExpiredToken,
         Denial::Token(TokenError::KeysUnavailable) => Failure::Unavailable,
+        Denial::UpstreamBusy(_) => Failure::Unavailable,
         Denial::Token(_) => Failure::InvalidToken,
         Denial::Forbidden(_) => Failure::Forbidden,
         Denial::NoMethod(_) => Failure::MethodNotAllowed,

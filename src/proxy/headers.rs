@@ -55,7 +55,8 @@ pub(super) fn forward_request(
     }
     add(FORWARDED_FOR, way.addresses());
     if !(peer.is_trusted && headers.contains_key(FORWARDED_PROTO)) {
-        add(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        let scheme = if peer.is_secure { "https" } else { "http" };
+        add(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if let Some(host) = host
         && !(peer.is_trusted && headers.contains_key(FORWARDED_HOST))

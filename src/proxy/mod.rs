@@ -119,7 +119,7 @@ impl Proxy {
         let behind = gateway
             .trusted_proxies()
             .contains(connected.socket)
-            .then(|| gateway.peer_behind(connected.socket, &parts.headers));
+            .then(|| gateway.peer_behind(connected, &parts.headers));
         let peer = behind.as_ref().unwrap_or(connected);
         let is_logged = gateway.access_log().enabled;
         let mut trail = if is_logged { Trail::timed(arrived) } else { Trail::silent() };

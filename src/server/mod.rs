@@ -8,9 +8,13 @@ mod connection;
 mod control;
 mod listen;
 mod logins;
+mod operators;
+mod proxied;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod trial;
+mod upstreams;
 mod worker;
 
 use std::net::SocketAddr;
@@ -37,6 +41,7 @@ use crate::gateway::Built;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Live;
+use crate::inquiry::TrustedProxies;
 use crate::jwt::Recent;
 use crate::login::Desk;
 use crate::message::RequestIds;
@@ -49,6 +54,7 @@ use connection::Patience;
 use control::Control;
 pub use control::Order;
 use control::StartFailure;
+use tls::{Ground, LiveTls};
 pub use trial::{Asked, Judged, Trial};
 use worker::{Stop, Worker};
 
@@ -119,6 +125,7 @@ pub struct Running {
 /// What the control thread tells when everything it needs is there.
 struct Ready {
     live: Arc<Live>,
+    tls: Option<Arc<LiveTls>>,
     admin_address: Option<SocketAddr>,
 }
 
@@ -141,7 +148,6 @@ impl Server {
             .map_err(|error| StartError::Listen(settings.listen.public, error))?;
         let admin_listener = settings.listen.admin.map(listen_for_operators).transpose()?;
         let room = Arc::new(Semaphore::new(settings.limits.connections));
-        let patience = Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
         let control = Control {
             path: PathBuf::from(path),
             clock: clock.clone(),
@@ -152,7 +158,7 @@ impl Server {
             stop,
         };
         let mut threads = Vec::with_capacity(workers + 1);
-        let store = settings.store.clone();
+        let (store, manner) = (settings.store.clone(), manner(&settings));
         let (desk, calls) = Desk::new();
         let first = control::First { settings, store, findings, admin_listener, calls };
         let (announce, announced) = oneshot::channel();
@@ -176,7 +182,8 @@ impl Server {
                 ids: RequestIds::new(random()?),
                 within: within(desk.clone()),
             };
-            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);
+            let tls = ready.tls.clone();
+            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), &manner, tls);
             let stop = Stop { signal: stopped.clone() };
             threads.push(spawn_worker(number, worker, listener, stop)?);
         }
@@ -196,6 +203,12 @@ impl Server {
             warnings: Report::new(source, warnings),
         })
     }
+}
+
+/// How long connections may take, and which begin with a PROXY header.
+fn manner(settings: &Settings) -> (Patience, Arc<TrustedProxies>) {
+    let patience = Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
+    (patience, Arc::new(TrustedProxies::new(settings.proxied.clone())))
 }
 
 /// What ends with us is answered at the desk.
@@ -308,9 +321,12 @@ pub fn compile(loaded: &mut Loaded, findings: &mut Findings) -> Option<Gateway> 
     let mut secrets = Secrets::new(loaded.source.folder());
     // Only what it says is wanted: `build` ends with nothing when there is an error.
     drop(logins::sealing(&settings, &mut secrets, findings));
-    let kept = Kept::new(Clock::system(), Metrics::new().ok()?, None, 0);
+    let (clock, metrics) = (Clock::system(), Metrics::new().ok()?);
+    let ground = Ground { metrics: &metrics, clock: &clock, before: None };
+    tls::compile(loaded, &settings, &ground, findings);
+    let kept = Kept::new(clock, metrics, None, 0);
     Gateway::build(loaded, &settings, &kept, findings).map(|built| {
-        let Built { gateway, remotes: _ } = built;
+        let Built { gateway, remotes: _, pools: _ } = built;
         gateway
     })
 }

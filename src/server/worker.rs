@@ -1,6 +1,6 @@
 //! A worker: one thread, one single-threaded runtime, one listener, connections of its own.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +13,11 @@ use tokio::time::Instant;
 
 use super::connection;
 use super::connection::Patience;
+use super::proxied;
+use super::proxied::Told;
+use super::tls::LiveTls;
 use crate::inquiry::Peer;
+use crate::inquiry::TrustedProxies;
 use crate::proxy::Proxy;
 use crate::telemetry::Metrics;
 
@@ -27,6 +31,9 @@ pub(super) struct Worker {
     /// Counts connections of all workers together.
     room: Arc<Semaphore>,
     patience: Patience,
+    /// Who must tell for whom it connects.
+    proxied: Arc<TrustedProxies>,
+    tls: Option<Arc<LiveTls>>,
 }
 
 /// When a worker is to stop.
@@ -54,10 +61,12 @@ impl Worker {
         proxy: Proxy,
         metrics: Metrics,
         room: Arc<Semaphore>,
-        patience: Patience,
+        (patience, proxied): &(Patience, Arc<TrustedProxies>),
+        tls: Option<Arc<LiveTls>>,
     ) -> Self {
         let is_draining = AtomicBool::new(false);
-        Self { proxy, draining: Notify::new(), is_draining, metrics, room, patience }
+        let (draining, proxied, patience) = (Notify::new(), Arc::clone(proxied), *patience);
+        Self { proxy, draining, is_draining, metrics, room, patience, proxied, tls }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -143,12 +152,59 @@ impl Worker {
         self.metrics.connections.inc();
         let worker = Arc::clone(self);
         let open = self.metrics.connections.clone();
+        let open = OnDrop(Some(move || open.dec()));
+        let patience = worker.patience;
+        // Two tasks, so that one in clear is not as large as one with a session.
+        let Some(tls) = self.tls.as_ref().map(|live| live.current()) else {
+            connections.spawn(async move {
+                let (_open, _place) = (open, place);
+                worker.serve_in_clear(stream, address.ip()).await
+            });
+            return;
+        };
         connections.spawn(async move {
-            let _open = OnDrop(Some(move || open.dec()));
-            let _place = place;
-            let patience = worker.patience;
-            connection::serve(stream, Peer::direct(address.ip()), worker, patience).await
+            let (_open, _place, mut stream) = (open, place, stream);
+            let Some(client) = worker.client_of(&mut stream, address.ip()).await else {
+                return Ok(());
+            };
+            match tls.accept(stream, client).await {
+                Some((session, peer)) => connection::serve(session, peer, worker, patience).await,
+                None => Ok(()),
+            }
         });
+    }
+
+    async fn serve_in_clear(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        socket: IpAddr,
+    ) -> Result<(), hyper::Error> {
+        let Some(client) = self.client_of(&mut stream, socket).await else { return Ok(()) };
+        let patience = self.patience;
+        connection::serve(stream, Peer::direct(client), self, patience).await
+    }
+
+    /// The client of a connection: who opened it, unless that is one who must tell of another.
+    async fn client_of(&self, stream: &mut TcpStream, socket: IpAddr) -> Option<IpAddr> {
+        if !self.proxied.contains(socket) {
+            return Some(socket);
+        }
+        // Boxed: a connection of anybody else is not to be larger for it.
+        Box::pin(self.client_behind(stream, socket)).await
+    }
+
+    /// For whom a proxy connects; none when it does not tell, or not in time.
+    async fn client_behind(&self, stream: &mut TcpStream, proxy: IpAddr) -> Option<IpAddr> {
+        match tokio::time::timeout(self.patience.head, proxied::read(stream)).await {
+            Ok(Ok(Told::Client(client))) => Some(client),
+            Ok(Ok(Told::Nobody)) => Some(proxy),
+            Ok(Err(error)) => {
+                self.metrics.malformed.inc();
+                tracing::debug!(%proxy, %error, "a connection was refused");
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     fn ended(&self, ended: Result<Result<(), hyper::Error>, tokio::task::JoinError>) {

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
@@ -11,16 +12,20 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use http::Method;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Sleep;
 
 use super::LOOK_EVERY;
 use super::UpstreamError;
+use super::announce;
 use super::body::BodyFault;
 use super::head;
 use super::head::{Head, HeadFault};
 use super::sending::{SendFault, Sending};
 use super::stream::Stream;
+use crate::endpoint::Address;
+use crate::endpoint::Connected;
+use crate::endpoint::Endpoint;
 use crate::gateway::Destination;
 
 /// A connection on which one request at a time is under way.
@@ -35,6 +40,13 @@ pub(super) struct Link {
     /// When the link was last given back.
     pub(super) idle_since: Instant,
     idle_timeout: Duration,
+    /// When it is too old to be kept, if its address was looked up: however busy it is, what the name
+    /// stands for by then is found out.
+    pub(super) expires: Option<Instant>,
+    /// Under which number it is kept while nobody uses it.
+    pub(super) slot: usize,
+    /// Counts it, where connections are bounded.
+    connected: Option<Connected>,
 }
 
 /// Why an exchange failed.
@@ -54,18 +66,37 @@ pub(super) enum Lost {
 
 impl Link {
     /// Opens a connection within the destination's `connect_timeout`.
-    pub(super) async fn open(destination: &Destination) -> Result<Self, UpstreamError> {
-        let connecting = Stream::connect(&destination.address);
+    pub(super) async fn open(
+        destination: &Destination,
+        endpoint: &Endpoint,
+        client: IpAddr,
+    ) -> Result<Self, UpstreamError> {
+        let connected = match destination.connections {
+            Some(most) => Some(endpoint.connect(most).ok_or(UpstreamError::Full)?),
+            None => None,
+        };
+        let connecting = async {
+            let mut stream = Stream::connect(&endpoint.address).await?;
+            if let Some(version) = destination.announces {
+                stream.write_all(&announce::header(version, Some(client))).await?;
+            }
+            Ok(stream)
+        };
         let stream = tokio::time::timeout(destination.connect_timeout, connecting)
             .await
             .map_err(|_| UpstreamError::ConnectTimeout)?
             .map_err(UpstreamError::Connect)?;
+        let now = Instant::now();
+        let is_named = matches!(endpoint.address, Address::Name(..));
         Ok(Self {
             stream,
             read: BytesMut::new(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            idle_since: Instant::now(),
+            idle_since: now,
             idle_timeout: destination.idle_timeout,
+            expires: is_named.then(|| now + LOOKED_UP_AGAIN),
+            slot: endpoint.slot,
+            connected,
         })
     }
 
@@ -156,6 +187,11 @@ impl Link {
             wait.writes = sending.writes();
         }
         let deadline = *wait.deadline.get_or_insert_with(|| Instant::now() + wait.timeout);
+        self.poll_alarm(deadline, cx)
+    }
+
+    /// Ready once the deadline has passed.
+    pub(super) fn poll_alarm(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         // A deadline before the alarm's is rare: a route with a shorter timeout than the last one.
         if self.alarm.deadline() > deadline.into() {
             self.alarm.as_mut().reset(deadline.into());
@@ -202,6 +238,11 @@ impl Link {
             )
     }
 
+    /// Whether others are refused a connection while this one is not used.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.connected.as_ref().is_some_and(Connected::is_wanted)
+    }
+
     /// Whether nobody used the connection for longer than its destination allows.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.idle_since) >= self.idle_timeout
@@ -231,5 +272,7 @@ impl From<Lost> for UpstreamError {
     }
 }
 
+/// How long a name stands for the address that it was first found to.
+const LOOKED_UP_AGAIN: Duration = Duration::from_mins(1);
 /// Room that is made for one read, in bytes.
 const READ_AT_ONCE: usize = 8 * 1024;

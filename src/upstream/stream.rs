@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::gateway::Address;
+use crate::endpoint::Address;
 
 /// An open connection.
 #[derive(Debug)]

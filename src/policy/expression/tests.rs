@@ -31,6 +31,7 @@ fn user_with(claims: Json) -> Arc<Subject> {
         claims,
         permissions: Permissions::of_claim(&json!({"Users": ["view", "edit"], "Tags": []})),
         expires_at: Timestamp::from_seconds(0),
+        bound_to: None,
         own: None,
     })
 }

@@ -23,6 +23,8 @@ use super::End;
 use super::Message;
 use super::TOKEN;
 use super::Upstream;
+use super::authority::Shown;
+use super::authority::pems;
 use super::keys::NOW;
 use super::keys::P256;
 use super::keys::jwks;
@@ -45,12 +47,18 @@ pub struct Setup {
     pub delay: String,
     /// How long requests in flight may take.
     pub grace: String,
+    /// The value of `listen.public`.
+    pub public: String,
+    /// Whether files are watched.
+    pub is_watching: bool,
     /// The value of `access_log`.
     pub access_log: String,
     /// What the gateway takes for the time.
     pub clock: Clock,
     /// More upstreams.
     pub more_upstreams: String,
+    /// More keys of `listen`.
+    pub listen_keys: String,
     /// The server behind the gateway.
     pub upstream: Upstream,
 }
@@ -91,9 +99,12 @@ impl Setup {
             extra: String::new(),
             delay: "0s".into(),
             grace: "10s".into(),
+            public: "\"127.0.0.1:0\"".into(),
+            is_watching: false,
             access_log: "{ enabled: false }".into(),
             clock: Clock::manual(Timestamp::from_seconds(NOW)),
             more_upstreams: String::new(),
+            listen_keys: String::new(),
             files: vec![("keys.json".into(), jwks(&[&P256]))],
             upstream,
         }
@@ -123,6 +134,24 @@ impl Setup {
         self
     }
 
+    /// Speaks TLS with these keys, such as `certificate: file:a.crt, key: file:a.key`.
+    pub fn tls(mut self, keys: &str) -> Self {
+        self.public = format!("{{ address: \"127.0.0.1:0\", tls: {{ {keys} }} }}");
+        self
+    }
+
+    /// Watches the files on disk.
+    pub fn watching(mut self) -> Self {
+        self.is_watching = true;
+        self
+    }
+
+    /// Adds a certificate and its key as `NAME.crt` and `NAME.key`.
+    pub fn pair(self, name: &str, shown: &Shown) -> Self {
+        let [certificate, key] = pems(shown);
+        self.file(&format!("{name}.crt"), &certificate).file(&format!("{name}.key"), &key)
+    }
+
     /// Adds keys to the upstream `api`, such as `timeout: 1s`.
     pub fn upstream_keys(mut self, keys: &str) -> Self {
         self.upstream_keys = format!(", {keys}");
@@ -147,10 +176,10 @@ impl Setup {
     pub fn text(&self) -> String {
         let digest = Digest::of(APP_KEY.as_bytes());
         let Self { checks, routes, defaults, upstream_keys, extra, upstream, .. } = self;
-        let Self { delay, grace, access_log, more_upstreams, .. } = self;
+        let Self { delay, grace, access_log, more_upstreams, public, listen_keys, .. } = self;
         let url = upstream.url();
         format!(
-            "listen: {{ public: \"127.0.0.1:0\", admin: \"127.0.0.1:0\" }}\n\
+            "listen: {{ public: {public}, admin: \"127.0.0.1:0\"{listen_keys} }}\n\
              access_log: {access_log}\n\
              shutdown: {{ delay: {delay}, grace: {grace} }}\n\
              upstreams: {{ api: {{ url: \"{url}\"{upstream_keys} }}{more_upstreams} }}\n\
@@ -193,7 +222,8 @@ impl Setup {
         let folder = TempDir::new().unwrap();
         let path = self.write(&folder);
         let clock = self.clock;
-        let options = Options { clock: clock.clone(), ..Options::default() };
+        let watches_files = self.is_watching;
+        let options = Options { clock: clock.clone(), watches_files, ..Options::default() };
         let running = Server::start(&path, options).map_err(|error| error.to_string())?;
         let controls = AtomicUsize::new(0);
         let control = TOKEN.clone();
