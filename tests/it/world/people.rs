@@ -56,7 +56,7 @@ impl People {
             permissions: may.clone(),
             password: Some(hash),
         };
-        self.alter(async |store| store.create_user(&user, now()).await);
+        self.alter(&async |store| store.create_user(&user, now()).await);
         user.id
     }
 
@@ -64,15 +64,15 @@ impl People {
     pub fn enrol(&self, user: &UserId, seed: [u8; 20]) {
         let master = MasterKey::parse(MASTER.as_bytes()).unwrap();
         let sealed = master.seal(Purpose::TotpSeed, user.as_str(), &seed).unwrap();
-        self.alter(async |store| store.set_totp(user, &sealed, true, now()).await);
+        self.alter(&async |store| store.set_totp(user, &sealed, true, now()).await);
     }
 
     /// Alters something in the store, however long a busy gateway keeps it from writing: an act that
     /// failed has altered nothing, and is done again.
-    pub fn alter<T>(&self, act: impl AsyncFn(&Store) -> Result<T, StoreError>) -> T {
+    pub fn alter<T>(&self, act: &impl AsyncFn(&Store) -> Result<T, StoreError>) -> T {
         let until = Instant::now() + DEADLINE;
         loop {
-            match self.act(&act) {
+            match self.act(act) {
                 Ok(done) => return done,
                 Err(error) if error.is_transient() && Instant::now() < until => {}
                 Err(error) => panic!("{error}"),
