@@ -73,18 +73,16 @@ struct State {
     budgets: HashMap<Key, Budget>,
     /// Where an account signed in from before, the latest last.
     usual: HashMap<Digest, VecDeque<Place>>,
-    /// The lockouts that dialects have, the latest last.
-    lockouts: VecDeque<Lockout>,
     swept_at: Option<Timestamp>,
 }
 
 /// Whose failures are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
-    /// Guesses at an account from places it never signed in from, as one lockout counts them.
-    Strangers(Digest, Lockout),
-    /// Guesses at an account from one of its usual places, as one lockout counts them.
-    Usual(Digest, Place, Lockout),
+    /// Guesses at an account from places it never signed in from.
+    Strangers(Digest),
+    /// Guesses at an account from one of its usual places.
+    Usual(Digest, Place),
     /// Failures from a place.
     Network(Place),
     /// Wrong codes for an account.
@@ -130,19 +128,13 @@ impl Throttle {
         let is_usual = state.usual.get(&account).is_some_and(|places| places.contains(&place));
         // From a usual place only the budget of both counts: neither strangers nor neighbours behind
         // the same address can lock the owner out.
-        let of = |lockout: Lockout| {
-            let strangers = Key::Strangers(account, lockout);
-            (if is_usual { Key::Usual(account, place, lockout) } else { strangers }, lockout)
+        let wanted: &[(Key, Lockout)] = if is_usual {
+            &[(Key::Usual(account, place), lockout)]
+        } else {
+            let strangers = (Key::Strangers(account), lockout);
+            &[(Key::Network(place), self.settings.network), strangers]
         };
-        let network = (!is_usual).then_some((Key::Network(place), self.settings.network));
-        let judged: Vec<_> = network.into_iter().chain([of(lockout)]).collect();
-        // Each lockout has its own count of all failures: one that forgets sooner takes nothing from
-        // another.
-        state.learn(lockout);
-        let others = state.lockouts.iter().filter(|other| **other != lockout);
-        let beside: Vec<_> = others.map(|other| of(*other)).collect();
-        let mut taken = state.take(&judged, now, self.settings.capacity)?;
-        taken.extend(state.count(&beside, self.settings.capacity));
+        let taken = state.take(wanted, now, self.settings.capacity)?;
         Ok(self.ticket(Some(account), place, taken, now))
     }
 
@@ -190,12 +182,8 @@ impl Throttle {
         let account = Digest::of(login.as_bytes());
         let mut state = self.state();
         let usual = state.usual.get(&account).cloned().unwrap_or_default();
-        let lockouts = state.lockouts.clone();
-        let keys = lockouts.into_iter().flat_map(|lockout| {
-            let usual = usual.iter().map(move |place| Key::Usual(account, *place, lockout));
-            usual.chain([Key::Strangers(account, lockout)])
-        });
-        for key in keys.chain([Key::Codes(account)]) {
+        let usual = usual.into_iter().map(|place| Key::Usual(account, place));
+        for key in usual.chain([Key::Strangers(account), Key::Codes(account)]) {
             if let Some(budget) = state.budgets.get_mut(&key) {
                 budget.clear();
             }
@@ -237,9 +225,7 @@ impl Ticket {
         if let Some(account) = self.account {
             state.remember(account, self.place, self.throttle.settings.capacity);
             // Of failures at a usual place, the owner's own are the likely ones.
-            for lockout in state.lockouts.clone() {
-                state.with(Key::Usual(account, self.place, lockout), Budget::clear);
-            }
+            state.with(Key::Usual(account, self.place), Budget::clear);
         }
     }
 
@@ -281,28 +267,6 @@ impl State {
             self.budgets.entry(*key).or_default().take();
         }
         Ok(wanted)
-    }
-
-    /// Takes a try out of budgets that do not judge it.
-    fn count(&mut self, wanted: &[(Key, Lockout)], capacity: usize) -> Vec<(Key, Lockout)> {
-        let mut taken = Vec::new();
-        for (key, lockout) in wanted {
-            let key = self.place_for(*key, capacity);
-            self.budgets.entry(key).or_default().take();
-            taken.push((key, *lockout));
-        }
-        taken
-    }
-
-    /// Counts by this lockout from now on.
-    fn learn(&mut self, lockout: Lockout) {
-        if self.lockouts.contains(&lockout) {
-            return;
-        }
-        if self.lockouts.len() >= MAX_LOCKOUTS {
-            self.lockouts.pop_front();
-        }
-        self.lockouts.push_back(lockout);
     }
 
     /// The key itself while there is room. Afterwards one of a few that many share: a stranger may be
@@ -359,7 +323,7 @@ impl Key {
                 Refusal::Exhausted { retry_after },
             ) => Limited::Network { retry_after },
             (
-                Self::Strangers(..) | Self::Usual(..) | Self::Codes(_),
+                Self::Strangers(_) | Self::Usual(..) | Self::Codes(_),
                 Refusal::Exhausted { retry_after },
             ) => Limited::Account { retry_after },
         }
@@ -392,8 +356,6 @@ impl fmt::Debug for Ticket {
 
 /// Usual places kept of each account.
 const MAX_USUAL: usize = 8;
-/// Lockouts that are counted by; reloads may bring ever new ones.
-const MAX_LOCKOUTS: usize = 8;
 /// How often what is over is looked for.
 const SWEEP: Duration = Duration::from_mins(1);
 /// And how often when there is no room: each time costs a look at everything.
@@ -476,28 +438,6 @@ mod tests {
         }
         refused(take(&throttle, "alice", HOME), ACCOUNT);
         refused(take(&throttle, "alice", ABROAD), ACCOUNT);
-    }
-
-    #[test]
-    fn a_lockout_that_forgets_soon_takes_nothing_from_a_stricter_one() {
-        let lax = Lockout { window: Duration::from_mins(1), lock: Duration::ZERO, ..LOCKOUT };
-        for home in [false, true] {
-            let throttle = throttle();
-            if home {
-                succeed(&throttle, "alice", ABROAD);
-            }
-            let take = |lockout, now| throttle.try_take("alice", address(ABROAD), lockout, at(now));
-            for now in 0..4 {
-                drop(take(LOCKOUT, now).unwrap());
-            }
-            // For this one the failures before are over.
-            drop(take(lax, 100).unwrap());
-            let retry_after = Duration::from_secs(1799);
-            assert_eq!(take(LOCKOUT, 101).err(), Some(Limited::Account { retry_after }));
-            let_through(take(lax, 101));
-            throttle.reset("alice");
-            let_through(take(LOCKOUT, 101));
-        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub struct Dialect {
 }
 
 /// When an account is locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lockout {
     /// Failures after which it is; 0 never locks.
     pub failures: u32,
