@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::Asking;
 use super::checks::Established;
 use super::denial::{Denial, Kind};
+use super::lease::UserProof;
 use crate::certificate::Certificate;
 use crate::config::{CertificateSettings, Holder, HolderName};
 use crate::id::AppId;
@@ -38,6 +39,7 @@ impl CertificateGate {
     /// A proxy's certificate is none of its client's: behind one, nothing was shown.
     pub(super) fn run(
         &self,
+        number: usize,
         asking: &Asking<'_>,
         established: &mut Established,
     ) -> Result<bool, Denial> {
@@ -48,14 +50,18 @@ impl CertificateGate {
             return Err(wrong(CertificateError::Expired));
         }
         let name = self.name(certificate).ok_or(wrong(CertificateError::Name))?;
-        let principal = &mut established.principal;
         match self.0.holder {
             Holder::App => {
-                principal.app = Some(Arc::new(App { id: AppId::new(name), scopes: Vec::new() }));
+                let app = App { id: AppId::new(name), scopes: Vec::new() };
+                established.principal.app = Some(Arc::new(app));
             }
-            Holder::User => principal.user = Some(Arc::new(subject(name, certificate))),
+            Holder::User => {
+                let subject = Arc::new(subject(name, certificate));
+                established.prove_user(number, subject, UserProof::Certificate);
+            }
         }
-        principal.certificate = Some(Arc::clone(certificate));
+        established.principal.certificate = Some(Arc::clone(certificate));
+        established.lease.certificate = Some(Arc::clone(certificate));
         Ok(true)
     }
 

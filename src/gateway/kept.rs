@@ -44,6 +44,7 @@ pub struct Kept {
 #[derive(Debug, Default)]
 struct Tables {
     slots: HashMap<Address, usize>,
+    checks: HashMap<String, usize>,
     remotes: Vec<Arc<RemoteKeys>>,
     tokens: Option<(u64, TokenCache)>,
     own: Vec<Arc<OwnKeys>>,
@@ -106,6 +107,13 @@ impl Kept {
         let mut tables = self.tables();
         let next = tables.slots.len();
         *tables.slots.entry(address.clone()).or_insert(next)
+    }
+
+    /// The number by which streams remember the check of this name.
+    pub(super) fn check_number(&self, name: &str) -> usize {
+        let mut tables = self.tables();
+        let next = tables.checks.len();
+        *tables.checks.entry(name.to_owned()).or_insert(next)
     }
 
     /// The keys had under these settings, the same object as long as the settings stay.

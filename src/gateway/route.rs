@@ -1,6 +1,8 @@
 //! What was compiled from one entry of `routes`, and where it leads.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +39,8 @@ pub struct Route {
     pub response_timeout: Duration,
     /// Largest request body, in bytes.
     pub body_limit: u64,
+    /// How long a WebSocket may be silent; none where none may be opened.
+    pub websocket_idle: Option<Duration>,
     /// Its counters.
     pub metrics: RouteMetrics,
 }
@@ -93,4 +97,16 @@ pub enum Address {
     Socket(SocketAddr),
     /// A name that is looked up for each new connection, and a port.
     Name(String, u16),
+    /// A Unix socket at a path.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }

@@ -42,7 +42,7 @@ use crate::gateway::Live;
 use crate::jwt::Recent;
 use crate::login::Desk;
 use crate::message::RequestIds;
-use crate::proxy::{Answerer, Proxy, Within};
+use crate::proxy::{Answerer, Landlord, Proxy, Within};
 use crate::store::StoreError;
 use crate::telemetry::AccessLog;
 use crate::telemetry::Metrics;
@@ -176,6 +176,7 @@ impl Server {
                 clock: clock.clone(),
                 access: access.clone(),
                 recent: Recent::new(),
+                landlord: Arc::new(Landlord::new(Arc::clone(&ready.live), clock.clone())),
                 ids: RequestIds::new(random()?),
                 within: within(desk.clone()),
             };
@@ -184,11 +185,7 @@ impl Server {
             let stop = Stop { signal: stopped.clone() };
             threads.push(spawn_worker(number, worker, listener, stop)?);
         }
-        let mut writer = None;
-        if writes_access_lines {
-            let access = access.clone();
-            writer = Some(spawn("access", move || access.drain_into(&mut std::io::stdout()))?);
-        }
+        let writer = writes_access_lines.then(|| write_lines(access.clone())).transpose()?;
         Ok(Running {
             public: listeners.address,
             admin: ready.admin_address,
@@ -223,6 +220,10 @@ fn spawn(
     run: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.into()).spawn(run)
+}
+
+fn write_lines(access: AccessLog) -> std::io::Result<JoinHandle<()>> {
+    spawn("access", move || access.drain_into(&mut std::io::stdout()))
 }
 
 fn spawn_worker(

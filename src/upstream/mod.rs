@@ -9,8 +9,11 @@ mod head;
 mod link;
 mod pool;
 mod sending;
+mod stream;
+mod tunnel;
 
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use http::Method;
@@ -21,10 +24,12 @@ use answer_body::Source;
 pub use answer_body::{AnswerFault, ResponseBody};
 pub use body::{BodyFault, RequestBody, TrailerRules};
 pub use chunked::BrokenChunk;
+use head::Framing;
 pub use head::HeadFault;
 use link::Lost;
 use pool::Pools;
 use sending::Sending;
+pub use tunnel::Tunnel;
 
 use crate::gateway::Denial;
 use crate::gateway::Pass;
@@ -91,7 +96,7 @@ impl Upstreams {
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
         let sealed = pass.seal(parts);
         let mut sending = Sending::new(&sealed, body);
-        let Sealed { parts, destination, ours: _ } = sealed;
+        let Sealed { parts, destination, ours: _, opens_websocket } = sealed;
         let mut reused = self.pools.checkout(&destination, now);
         loop {
             let is_reused = reused.is_some();
@@ -100,6 +105,13 @@ impl Upstreams {
                 None => self.pools.open(&destination).await?,
             };
             match link.exchange(&mut sending, &parts.method, now, timeout).await {
+                Ok(head)
+                    if head.framing == Framing::Tunnel
+                        && !(opens_websocket
+                            && tunnel::agrees(head.response.headers(), &parts.headers)) =>
+                {
+                    return Err(UpstreamError::Refused(HeadFault::Upgrade));
+                }
                 Ok(head) => {
                     let pools = Arc::clone(&self.pools);
                     let keeps_alive = head.keeps_alive;
@@ -133,6 +145,9 @@ impl From<&UpstreamError> for Denial {
         }
     }
 }
+
+/// How often an exchange that takes long wakes its task, at least, to see whether it may go on.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// RFC 9110 §9.2.2, without methods that no upstream is asked for.
 fn is_idempotent(method: &Method) -> bool {

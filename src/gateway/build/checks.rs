@@ -108,8 +108,9 @@ pub(super) fn compile(
             }
         };
         if let Some(gate) = gate {
+            let number = ground.kept.check_number(name);
             let name = CheckName::new(name.as_str());
-            ground.compiled.checks.push(Check { name, gate });
+            ground.compiled.checks.push(Check { name, number, gate });
         }
     }
     let declared = loaded.document.checks.len();

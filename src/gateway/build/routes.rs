@@ -174,6 +174,7 @@ impl Ground<'_> {
             params,
             response_timeout: numbers.timeout.unwrap_or(timeout),
             body_limit: numbers.body.unwrap_or(self.settings.limits.body),
+            websocket_idle: upgrades(entry, findings).then_some(self.settings.streams.idle),
             metrics: RouteMetrics::new(&self.kept.metrics, id),
         })
     }
@@ -300,6 +301,16 @@ impl Ground<'_> {
         };
         Some(Policy { permissions: permissions?, allow })
     }
+}
+
+fn upgrades(entry: &RouteEntry, findings: &mut Findings) -> bool {
+    let Some(upgrade) = &entry.upgrade else { return false };
+    if upgrade.value != "websocket" {
+        findings
+            .error(upgrade.place, format!("`{}` cannot be upgraded to", **upgrade))
+            .help("the one protocol is `websocket`");
+    }
+    true
 }
 
 fn allow(text: &At<String>, params: &[String], findings: &mut Findings) -> Option<Expression> {
