@@ -6,6 +6,8 @@ use super::Secured;
 use crate::world::Ask;
 use crate::world::Message;
 use crate::world::Setup;
+use crate::world::Step;
+use crate::world::Upstream;
 use crate::world::authority::Authority;
 use crate::world::authority::LONG;
 use crate::world::authority::Name;
@@ -185,6 +187,24 @@ fn a_session_does_not_keep_a_certificate_good() {
     assert_eq!(answer.status(), 401);
     assert_eq!(session.ask(&get("/maybe/x")).unwrap().status(), 401);
     assert_eq!(session.ask(&get("/public/x")).unwrap().status(), 200);
+}
+
+#[test]
+fn an_answer_under_way_ends_with_the_certificate() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nevent1\r\n";
+    for keys in ["", "principal: user"] {
+        let upstream = Upstream::scripted(move |_, _| vec![Step::text(answer), Step::Silence]);
+        let machines = Machines::of(Setup::before(upstream), keys);
+        let shown = machines.clients.certify_as("billing", &[], ("20200101", "20270116"));
+        let mut session = machines.showing(&shown).connect(machines.secured.to()).unwrap();
+        session.ask_until(&get("/api/x"), b"event1");
+        machines.secured.world.advance(16 * 3600 + 1);
+        let rest = session.rest();
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "{}", rest.escape_ascii());
+        let cut =
+            "portcullis_streams_cut_total{reason=\"invalid_application_key\",route=\"* /api/**\"}";
+        assert!((machines.secured.world.metric(cut) - 1.0).abs() < f64::EPSILON);
+    }
 }
 
 #[test]
