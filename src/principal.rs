@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::certificate::Certificate;
 use crate::clock::Timestamp;
 use crate::id::{AppId, Digest, SessionId, UserId};
 
@@ -18,6 +19,8 @@ pub struct Principal {
     pub user: Option<Arc<Subject>>,
     /// What the store knows about that user, where it is the one to say what the user may do.
     pub facts: Option<Arc<Facts>>,
+    /// The certificate by which one of them was identified.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 impl Principal {

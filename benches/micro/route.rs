@@ -68,7 +68,8 @@ fn judge(criterion: &mut Criterion) {
         bound_to: None,
         own: None,
     };
-    let principal = Principal { app: None, user: Some(Arc::new(user)), facts: None };
+    let principal =
+        Principal { app: None, user: Some(Arc::new(user)), facts: None, certificate: None };
     let facts = Facts {
         principal: &principal,
         method: "GET",

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::certificates::CertificateCheck;
 use super::listen::PublicListener;
 use super::scalar::{At, Length, SecretRef, Size, TextOrList};
 use super::upstream_entry::Upstream;
@@ -118,6 +119,8 @@ pub enum Check {
     Basic(At<String>),
     /// A header that must equal something of the user's.
     Header(HeaderCheck),
+    /// The certificate that a client showed; needs `client_ca`.
+    ClientCertificate(CertificateCheck),
 }
 
 /// A header that must equal something of the user's.

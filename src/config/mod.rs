@@ -6,6 +6,7 @@
 mod address;
 mod apps;
 mod bounds;
+mod certificates;
 mod checks;
 mod document;
 mod finding;
@@ -29,6 +30,7 @@ mod watch;
 pub use address::{Listeners, StoreAddress, UpstreamAddress};
 pub use apps::AppSettings;
 pub use bounds::{BOUNDS, Bound, Unit};
+pub use certificates::{CertificateCheck, CertificateSettings, Holder, HolderName};
 pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute, is_ours};
 pub use document::{
     AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, JwtEntry,

@@ -150,7 +150,10 @@ mod tests {
         let mut secrets = Secrets::new(loaded.source.folder());
         let issuers = settings.checks.values().filter_map(|check| match check {
             CheckSettings::Jwt(issuers) => Some(issuers),
-            CheckSettings::AppKey(_) | CheckSettings::Basic | CheckSettings::Header(_) => None,
+            CheckSettings::AppKey(_)
+            | CheckSettings::Basic
+            | CheckSettings::Header(_)
+            | CheckSettings::Certificate(_) => None,
         });
         for issuer in issuers.flatten() {
             let TokenSettings::Other(issuer) = issuer else { continue };

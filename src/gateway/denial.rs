@@ -13,6 +13,7 @@ use http::Response;
 use http::StatusCode;
 use http::header;
 
+use super::certificate::CertificateError;
 use crate::credentials::AppKeyError;
 use crate::credentials::CarryError;
 use crate::credentials::VouchError;
@@ -34,6 +35,8 @@ pub enum Denial {
     Carried(Kind, CarryError),
     /// An application key was sent and is not good.
     AppKey(AppKeyError),
+    /// A certificate was shown and identifies nobody.
+    Certificate(Kind, CertificateError),
     /// A header that must equal something of the user's does not.
     HeaderDiffers,
     /// The client address told by an application is not an address.
@@ -158,7 +161,8 @@ impl Denial {
                 VouchError::SecondFactorWrong => Reason::InvalidSecondFactor,
                 VouchError::Unavailable => Reason::Unavailable,
             },
-            Self::HeaderDiffers => Reason::InvalidApplicationKey,
+            Self::Certificate(Kind::User, _) => Reason::InvalidToken,
+            Self::HeaderDiffers | Self::Certificate(_, _) => Reason::InvalidApplicationKey,
             Self::UnknownScheme | Self::UnwritableClaim => Reason::InvalidToken,
             Self::Forbidden(_) => Reason::InsufficientPermission,
             Self::NoRoute => Reason::NotFound,
@@ -252,7 +256,7 @@ impl Denial {
 
     const fn kind(&self) -> Kind {
         match self {
-            Self::Missing(kind) | Self::Carried(kind, _) => *kind,
+            Self::Missing(kind) | Self::Carried(kind, _) | Self::Certificate(kind, _) => *kind,
             Self::AppKey(_) | Self::HeaderDiffers | Self::ClientAddress => Kind::App,
             Self::Vouch(_) => Kind::Basic,
             Self::Malformed(_)
@@ -293,6 +297,7 @@ impl fmt::Display for Denial {
             Self::Carried(Kind::Header, error) => write!(f, "a header of the user's own: {error}"),
             Self::HeaderDiffers => f.write_str("a header is not what the user's own must be"),
             Self::AppKey(error) => error.fmt(f),
+            Self::Certificate(_, error) => error.fmt(f),
             Self::ClientAddress => f.write_str("the client address that was told is none"),
             Self::Token(error) => error.fmt(f),
             Self::Vouch(error) => error.fmt(f),

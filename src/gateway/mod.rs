@@ -5,6 +5,7 @@
 
 mod basic;
 mod build;
+mod certificate;
 mod checks;
 mod decision;
 mod denial;
@@ -277,7 +278,7 @@ impl Gateway {
     /// What judges tokens, for a tool that looks at one token; no request passes by this.
     pub fn verifiers(&self) -> impl Iterator<Item = &TokenVerifier> {
         self.checks.0.iter().filter_map(|check| match &check.gate {
-            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) => None,
+            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) | Gate::Certificate(_) => None,
             Gate::User(user) => Some(&user.verifier),
         })
     }

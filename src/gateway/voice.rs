@@ -109,6 +109,8 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
             VouchError::Unavailable => Refusal::Unavailable,
         },
         Denial::HeaderDiffers => Refusal::WrongHeader,
+        Denial::Certificate(Kind::User, _) => Refusal::InvalidToken,
+        Denial::Certificate(_, _) => Refusal::InvalidApplicationKey,
         Denial::UnknownScheme => Refusal::OtherScheme,
         Denial::Carried(Kind::App, CarryError::Malformed) => Refusal::InvalidApplicationKey,
         Denial::Carried(Kind::User, CarryError::Malformed) => Refusal::MalformedToken,
@@ -166,9 +168,9 @@ fn failure(denial: &Denial) -> Option<Failure> {
             VouchError::SecondFactorWrong => Failure::SecondFactorWrong,
             VouchError::Unavailable => Failure::Unavailable,
         },
-        Denial::HeaderDiffers | Denial::Carried(Kind::App | Kind::Header, _) => {
-            Failure::InvalidApplicationKey
-        }
+        Denial::HeaderDiffers
+        | Denial::Certificate(_, _)
+        | Denial::Carried(Kind::App | Kind::Header, _) => Failure::InvalidApplicationKey,
         Denial::AppKey(AppKeyError::Unavailable) => Failure::Unavailable,
         Denial::AppKey(_) => Failure::InvalidApplicationKey,
         Denial::ClientAddress => Failure::BadClient,

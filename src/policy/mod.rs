@@ -120,7 +120,7 @@ mod tests {
             bound_to: None,
             own: None,
         };
-        Principal { app: None, user: Some(Arc::new(user)), facts: None }
+        Principal { app: None, user: Some(Arc::new(user)), facts: None, certificate: None }
     }
 
     fn facts<'a>(principal: &'a Principal, method: &'a str) -> Facts<'a> {

@@ -126,7 +126,7 @@ mod tests {
             bound_to: None,
             own: None,
         };
-        Principal { app: None, user: Some(Arc::new(user)), facts: None }
+        Principal { app: None, user: Some(Arc::new(user)), facts: None, certificate: None }
     }
 
     #[test]

@@ -187,11 +187,7 @@ impl Server {
             let stop = Stop { signal: stopped.clone() };
             threads.push(spawn_worker(number, worker, listener, stop)?);
         }
-        let mut writer = None;
-        if writes_access_lines {
-            let access = access.clone();
-            writer = Some(spawn("access", move || access.drain_into(&mut std::io::stdout()))?);
-        }
+        let writer = writes_access_lines.then(|| write_lines(access.clone())).transpose()?;
         Ok(Running {
             public: listeners.address,
             admin: ready.admin_address,
@@ -232,6 +228,10 @@ fn spawn(
     run: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.into()).spawn(run)
+}
+
+fn write_lines(access: AccessLog) -> std::io::Result<JoinHandle<()>> {
+    spawn("access", move || access.drain_into(&mut std::io::stdout()))
 }
 
 fn spawn_worker(

@@ -237,7 +237,7 @@ impl Masks {
                     masks.parameters.extend(parameters.map(str::to_owned));
                 }
                 CheckSettings::Header(header) => masks.headers.push(header.name.clone()),
-                CheckSettings::Basic => {}
+                CheckSettings::Basic | CheckSettings::Certificate(_) => {}
             }
         }
         masks

@@ -211,7 +211,7 @@ impl Ground<'_> {
         let checks = require.checks();
         let mut gates = checks.iter().filter_map(|index| match &self.checks.get(index.0)?.gate {
             Gate::User(user) => user.dialect.clone(),
-            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) => None,
+            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) | Gate::Certificate(_) => None,
         });
         gates.next().map_or(Voice::Plain, Voice::Dialect)
     }
@@ -356,7 +356,10 @@ fn forward_rules(
             Some(fact) => rules.push(ForwardRule { name: header, fact }),
             None => findings
                 .error(fact.place, format!("`{}` is no fact about the caller", **fact))
-                .help("write app.id, app.scopes, user.id, user.issuer, or user.CLAIM such as user.sub"),
+                .help(
+                    "write app.id, app.scopes, user.id, user.issuer, user.CLAIM such as user.sub, \
+                     certificate.subject, certificate.sha256, certificate.dns or certificate.uris",
+                ),
         }
     }
     rules

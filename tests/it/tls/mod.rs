@@ -1,6 +1,7 @@
 //! TLS towards clients.
 
 mod bound;
+mod certificates;
 mod clients;
 mod handshakes;
 mod names;

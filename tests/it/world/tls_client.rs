@@ -145,6 +145,20 @@ impl Session {
         }
     }
 
+    /// Asks, and waits until `needle` has come.
+    pub fn ask_until(&mut self, ask: &Ask, needle: &[u8]) {
+        self.stream.write_all(&ask.bytes()).unwrap();
+        while super::find(&self.buffer, needle).is_none() {
+            assert_ne!(self.pull(), Ok(0), "ended before {}", needle.escape_ascii());
+        }
+    }
+
+    /// Everything until the end, whichever way it comes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.pull().is_ok_and(|count| count > 0) {}
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Waits for the end; whether the server said that it was one.
     pub fn ends_cleanly(&mut self) -> bool {
         let mut rest = [0; 64];
