@@ -14,6 +14,7 @@ mod identity;
 mod kept;
 mod lease;
 mod live;
+mod meaning;
 mod pending;
 mod route;
 mod strip;

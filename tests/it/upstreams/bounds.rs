@@ -60,6 +60,7 @@ fn a_client_that_goes_away_frees_its_place() {
     eventually("one waits", || shown(&world)["queued"] == 1);
     second.reset();
     eventually("none waits", || shown(&world)["queued"] == 0);
+    upstream.wait("the first asked", |seen| seen.heads() == 1);
     first.reset();
     eventually("none under way", || shown(&world)["in_flight"] == 0);
     assert_eq!(heads(&upstream), 1);
