@@ -9,6 +9,7 @@ mod bounds;
 mod checks;
 mod document;
 mod finding;
+mod http2;
 mod issuers;
 mod keys;
 mod load;
@@ -28,10 +29,12 @@ pub use apps::AppSettings;
 pub use bounds::{BOUNDS, Bound, Unit};
 pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute, is_ours};
 pub use document::{
-    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, JwtEntry,
-    Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts, Upstream,
+    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, Http2,
+    JwtEntry, Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
+    Upstream,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
+pub use http2::Http2Settings;
 pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TokenSettings, TypSettings};
 pub use keys::KeyLocation;
 pub use load::{Loaded, load, parse};

@@ -26,6 +26,7 @@ use super::document::Shutdown;
 use super::document::Timeouts;
 use super::document::Upstream;
 use super::finding::Findings;
+use super::http2::Http2Settings;
 use super::load::Loaded;
 use super::logins;
 use super::logins::LoginSettings;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// Waiting times.
     pub timeouts: TimeoutSettings,
+    /// What a client may do with HTTP/2.
+    pub http2: Http2Settings,
     /// What is remembered.
     pub cache: CacheSettings,
     /// How a stop goes.
@@ -170,6 +173,7 @@ impl Settings {
         let passwords = PasswordSettings::resolve(&document.passwords, findings);
         let limits = LimitSettings::resolve(&document.limits, findings);
         let timeouts = TimeoutSettings::resolve(&document.timeouts, findings);
+        let http2 = Http2Settings::resolve(&document.http2, findings);
         let mut cache = CacheSettings::resolve(&document.cache, findings);
         cache.key_sets = cache.key_sets.map(|path| folder.join(path));
         let shutdown = ShutdownSettings::resolve(&document.shutdown, findings);
@@ -190,6 +194,7 @@ impl Settings {
             passwords,
             limits,
             timeouts,
+            http2,
             cache,
             shutdown,
             access_log,

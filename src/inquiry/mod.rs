@@ -114,7 +114,7 @@ impl<'r> Inquiry<'r> {
     ) -> Result<Self, InquiryError> {
         check_sizes(parts, bounds)?;
         check_framing(&parts.headers)?;
-        if !matches!(parts.version, Version::HTTP_10 | Version::HTTP_11) {
+        if !matches!(parts.version, Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2) {
             return Err(InquiryError::Version);
         }
         let host = host_of(parts)?;

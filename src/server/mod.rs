@@ -141,6 +141,7 @@ impl Server {
         let admin_listener = settings.listen.admin.map(listen_for_operators).transpose()?;
         let room = Arc::new(Semaphore::new(settings.limits.connections));
         let patience = Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
+        let http2 = settings.http2;
         let control = Control {
             path: PathBuf::from(path),
             clock: clock.clone(),
@@ -174,7 +175,7 @@ impl Server {
                 ids: RequestIds::new(random()?),
                 within: within(desk.clone()),
             };
-            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);
+            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), (patience, http2));
             let stop = Stop { signal: stopped.clone() };
             threads.push(spawn_worker(number, worker, listener, stop)?);
         }

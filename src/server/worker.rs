@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection;
-use super::connection::Patience;
+use super::connection::{Patience, Protocol};
+use crate::config::Http2Settings;
 use crate::inquiry::Peer;
 use crate::proxy::Proxy;
 use crate::telemetry::Metrics;
@@ -23,10 +24,11 @@ pub(super) struct Worker {
     pub(super) proxy: Proxy,
     pub(super) draining: Notify,
     is_draining: AtomicBool,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     /// Counts connections of all workers together.
     room: Arc<Semaphore>,
-    patience: Patience,
+    pub(super) patience: Patience,
+    pub(super) http2: Http2Settings,
 }
 
 /// When a worker is to stop.
@@ -54,14 +56,20 @@ impl Worker {
         proxy: Proxy,
         metrics: Metrics,
         room: Arc<Semaphore>,
-        patience: Patience,
+        (patience, http2): (Patience, Http2Settings),
     ) -> Self {
         let is_draining = AtomicBool::new(false);
-        Self { proxy, draining: Notify::new(), is_draining, metrics, room, patience }
+        Self { proxy, draining: Notify::new(), is_draining, metrics, room, patience, http2 }
     }
 
     pub(super) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a request ended in a panic.
+    pub(super) fn panicked(&self) {
+        self.metrics.panics.inc();
+        tracing::error!("a request ended in a panic; its connection or stream was closed");
     }
 
     /// Accepts and serves until told to stop, then lets what is under way finish.
@@ -146,8 +154,9 @@ impl Worker {
         connections.spawn(async move {
             let _open = OnDrop(Some(move || open.dec()));
             let _place = place;
-            let patience = worker.patience;
-            connection::serve(stream, Peer::direct(address.ip()), worker, patience).await
+            let protocol =
+                if worker.http2.prior_knowledge { Protocol::Either } else { Protocol::Http1 };
+            connection::serve(stream, protocol, Peer::direct(address.ip()), worker).await
         });
     }
 
@@ -160,8 +169,7 @@ impl Worker {
             }
             Ok(Err(error)) => tracing::debug!(%error, "connection ended"),
             Err(error) if error.is_panic() => {
-                self.metrics.panics.inc();
-                tracing::error!("a request ended in a panic; its connection was closed");
+                self.panicked();
             }
             Err(_cancelled) => {}
         }
