@@ -12,6 +12,7 @@ use http::HeaderValue;
 use http::Method;
 use http::Response;
 use http::StatusCode;
+use http::Version;
 use http::header;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
@@ -50,6 +51,17 @@ impl Answer {
     pub(super) fn own(response: Response<message::Body>, mut record: Record) -> Response<Self> {
         record.status = response.status();
         response.map(|body| Self { content: Content::Own(body), record })
+    }
+
+    /// An answer of our own, whose status stands elsewhere than HTTP has it.
+    pub(super) fn of_status(
+        status: StatusCode,
+        response: Response<message::Body>,
+        record: Record,
+    ) -> Response<Self> {
+        let mut response = Self::own(response, record);
+        response.body_mut().record.status = status;
+        response
     }
 
     /// An answer from an upstream.
@@ -118,6 +130,7 @@ impl Drop for Answer {
 pub(super) struct Record {
     id: RequestId,
     method: Method,
+    speaks_grpc: bool,
     route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
     arrived: Instant,
     status: StatusCode,
@@ -145,13 +158,14 @@ struct Told {
 impl Record {
     pub(super) fn new(
         id: RequestId,
-        method: Method,
+        parts: &Parts,
         route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
         arrived: Instant,
     ) -> Self {
         Self {
             id,
-            method,
+            method: parts.method.clone(),
+            speaks_grpc: parts.version == Version::HTTP_2 && headers::is_grpc(&parts.headers),
             route,
             arrived,
             // What the client of an answer that never began would have been told.
@@ -164,6 +178,11 @@ impl Record {
 
     pub(super) const fn id(&self) -> &RequestId {
         &self.id
+    }
+
+    /// Whether the client is one of gRPC, to whom only trailers tell anything.
+    pub(super) const fn speaks_grpc(&self) -> bool {
+        self.speaks_grpc
     }
 
     /// Copies what the access line will tell; called only when there is one.
