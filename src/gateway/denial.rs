@@ -7,9 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderMap;
-use http::HeaderName;
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
@@ -243,20 +241,6 @@ impl Denial {
         response
     }
 
-    /// The answer to a call of gRPC: trailers only, whose status is that of gRPC.
-    pub fn respond_to_grpc(&self, id: &RequestId) -> Response<Body> {
-        let reason = self.reason();
-        let mut response = message::with_type(StatusCode::OK, GRPC, Bytes::new());
-        let headers = response.headers_mut();
-        headers.insert(GRPC_STATUS, reason.grpc_status().into());
-        // Codes and titles hold no byte that would have to be escaped; a test sees to it.
-        let text = HeaderValue::try_from(format!("{}: {}", reason.code(), reason.title()));
-        headers.extend(text.ok().map(|text| (GRPC_MESSAGE, text)));
-        headers.extend(id.header().map(|id| (message::REQUEST_ID, id)));
-        self.finish(headers);
-        response
-    }
-
     /// What every answer to this refusal needs, whoever words it.
     pub(super) fn finish(&self, headers: &mut HeaderMap) {
         if let Self::NoMethod(allowed) = self {
@@ -385,25 +369,6 @@ impl Reason {
         }
     }
 
-    /// The status of gRPC: that which its clients make of ours, but for what only we know.
-    pub const fn grpc_status(self) -> u16 {
-        match self {
-            Self::MalformedRequest | Self::AmbiguousCredentials | Self::TargetTooLong => INTERNAL,
-            Self::MissingCredentials
-            | Self::InvalidApplicationKey
-            | Self::InvalidToken
-            | Self::ExpiredToken
-            | Self::InvalidCredentials
-            | Self::SecondFactorNeeded
-            | Self::InvalidSecondFactor => UNAUTHENTICATED,
-            Self::InsufficientPermission => PERMISSION_DENIED,
-            Self::NotFound | Self::MethodNotAllowed => UNIMPLEMENTED,
-            Self::RequestTimeout => DEADLINE_EXCEEDED,
-            Self::TooManyAttempts | Self::BodyTooLarge | Self::HeaderTooLarge => RESOURCE_EXHAUSTED,
-            Self::BadGateway | Self::Unavailable | Self::GatewayTimeout => UNAVAILABLE,
-        }
-    }
-
     /// The stable code.
     pub const fn code(self) -> &'static str {
         match self {
@@ -519,24 +484,9 @@ impl From<Forbidden> for Denial {
     }
 }
 
-/// Of a call of gRPC, and of its answer.
-const GRPC: &str = "application/grpc";
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-/// Statuses of gRPC, by the names that it gives them.
-const DEADLINE_EXCEEDED: u16 = 4;
-const PERMISSION_DENIED: u16 = 7;
-const RESOURCE_EXHAUSTED: u16 = 8;
-const UNIMPLEMENTED: u16 = 12;
-const INTERNAL: u16 = 13;
-const UNAVAILABLE: u16 = 14;
-const UNAUTHENTICATED: u16 = 16;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::RequestIds;
 
     #[test]
     fn codes_are_distinct_and_statuses_never_blame_the_gateway_for_bad_input() {
@@ -548,24 +498,6 @@ mod tests {
         for reason in Reason::ALL {
             assert_eq!(reason.status().is_server_error(), ours.contains(&reason), "{reason:?}");
         }
-    }
-
-    #[test]
-    fn a_call_of_grpc_is_told_in_its_header_alone() {
-        for reason in Reason::ALL {
-            let text = format!("{}: {}", reason.code(), reason.title());
-            // What the protocol lets stand there unescaped.
-            assert!(
-                text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'%'),
-                "{text}"
-            );
-            let blames_us = reason.grpc_status() == UNAVAILABLE;
-            assert_eq!(blames_us, reason.status().is_server_error(), "{reason:?}");
-        }
-        let response = Denial::Missing(Kind::User).respond_to_grpc(&RequestIds::new(7).next());
-        assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(response.headers()["grpc-status"], "16");
-        assert!(response.headers().get("www-authenticate").is_none());
     }
 
     #[test]
