@@ -53,6 +53,9 @@ pub struct Document {
     /// How long the gateway waits.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// What a client may do with HTTP/2. A change needs a restart.
+    #[serde(default)]
+    pub http2: Http2,
     /// How much is remembered.
     #[serde(default)]
     pub cache: Cache,
@@ -366,6 +369,36 @@ pub struct Timeouts {
     /// For the next request on an open connection, and for a client to take more of its answer.
     #[serde(default)]
     pub idle: Option<At<Length>>,
+}
+
+/// What a client may do with HTTP/2. A change needs a restart.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Http2 {
+    /// Whether a connection in clear may begin with HTTP/2; false by default.
+    #[serde(default)]
+    pub prior_knowledge: Option<bool>,
+    /// Requests under way on one connection.
+    #[serde(default)]
+    pub streams: Option<At<u32>>,
+    /// Streams reset before they were looked at, and streams with an error of the client's; one more ends the connection.
+    #[serde(default)]
+    pub resets: Option<At<u32>>,
+    /// Largest frame that a client may send.
+    #[serde(default)]
+    pub frame: Option<At<Size>>,
+    /// What a client may send of one body before it was passed on.
+    #[serde(default)]
+    pub stream_window: Option<At<Size>>,
+    /// What a client may send of all bodies before it was passed on.
+    #[serde(default)]
+    pub connection_window: Option<At<Size>>,
+    /// What is kept of one answer until the client takes it.
+    #[serde(default)]
+    pub send_buffer: Option<At<Size>>,
+    /// How often a client is asked whether it is still there.
+    #[serde(default)]
+    pub keep_alive: Option<At<Length>>,
 }
 
 /// How much is remembered.

@@ -10,6 +10,7 @@ mod certificates;
 mod checks;
 mod document;
 mod finding;
+mod http2;
 mod issuers;
 mod keys;
 mod listen;
@@ -33,10 +34,11 @@ pub use bounds::{BOUNDS, Bound, Unit};
 pub use certificates::{CertificateCheck, CertificateSettings, Holder, HolderName};
 pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute, is_ours};
 pub use document::{
-    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, JwtEntry,
-    Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
+    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, Http2,
+    JwtEntry, Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
+pub use http2::Http2Settings;
 pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TokenSettings, TypSettings};
 pub use keys::KeyLocation;
 pub use listen::{

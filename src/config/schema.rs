@@ -324,6 +324,7 @@ mod tests {
         let (_, minimal) = resolve("minimal.yaml", minimal);
         assert_eq!(reference.limits, minimal.limits);
         assert_eq!(reference.timeouts, minimal.timeouts);
+        assert_eq!(reference.http2, minimal.http2);
         assert_eq!(reference.cache, minimal.cache);
         assert_eq!(reference.shutdown, minimal.shutdown);
         assert_eq!(reference.access_log, minimal.access_log);

@@ -10,6 +10,7 @@ mod checks;
 mod decision;
 mod denial;
 mod door;
+mod grpc;
 mod identity;
 mod kept;
 mod lease;

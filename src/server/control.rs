@@ -26,6 +26,7 @@ use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Findings;
+use crate::config::Http2Settings;
 use crate::config::Loaded;
 use crate::config::NamedFile;
 use crate::config::Place;
@@ -118,6 +119,7 @@ struct Fixed {
     admin: Option<SocketAddr>,
     store: Option<StoreAddress>,
     workers: Option<usize>,
+    http2: Http2Settings,
     master: Option<SecretRef>,
 }
 
@@ -264,6 +266,7 @@ impl Fixed {
             admin: settings.listen.admin,
             store: settings.store.clone(),
             workers: settings.workers,
+            http2: settings.http2,
             master: settings.master.as_ref().map(|master| master.value.clone()),
         }
     }
@@ -393,13 +396,14 @@ impl Running {
             return;
         }
         let document = &loaded.document;
-        let changed: [(&str, bool, Place); 4] = [
+        let changed: [(&str, bool, Place); 5] = [
             (
                 "secrets.master",
                 new.master != self.fixed.master,
                 document.secrets.master.as_ref().map_or_else(Place::default, |key| key.place),
             ),
             ("listen", new.listeners() != self.fixed.listeners(), document.listen.public.place),
+            ("http2", new.http2 != self.fixed.http2, Place::default()),
             (
                 "store",
                 new.store != self.fixed.store,

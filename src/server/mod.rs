@@ -56,7 +56,7 @@ pub use control::Order;
 use control::StartFailure;
 use tls::{Ground, LiveTls};
 pub use trial::{Asked, Judged, Trial};
-use worker::{Stop, Worker};
+use worker::{Manner, Stop, Worker};
 
 /// What a gateway is started with beside its configuration.
 #[derive(Debug)]
@@ -201,10 +201,13 @@ impl Server {
     }
 }
 
-/// How long connections may take, and which begin with a PROXY header.
-fn manner(settings: &Settings) -> (Patience, Arc<TrustedProxies>) {
-    let patience = Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
-    (patience, Arc::new(TrustedProxies::new(settings.proxied.clone())))
+/// How connections are treated, and which begin with a PROXY header.
+fn manner(settings: &Settings) -> Manner {
+    Manner {
+        patience: Patience { head: settings.timeouts.header, idle: settings.timeouts.idle },
+        http2: settings.http2,
+        proxied: Arc::new(TrustedProxies::new(settings.proxied.clone())),
+    }
 }
 
 /// What ends with us is answered at the desk.

@@ -12,10 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection;
-use super::connection::Patience;
+use super::connection::{Patience, Protocol};
 use super::proxied;
 use super::proxied::Told;
 use super::tls::LiveTls;
+use crate::config::Http2Settings;
 use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
 use crate::proxy::Proxy;
@@ -27,13 +28,23 @@ pub(super) struct Worker {
     pub(super) proxy: Proxy,
     pub(super) draining: Notify,
     is_draining: AtomicBool,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     /// Counts connections of all workers together.
     room: Arc<Semaphore>,
-    patience: Patience,
+    pub(super) patience: Patience,
+    pub(super) http2: Http2Settings,
     /// Who must tell for whom it connects.
     proxied: Arc<TrustedProxies>,
     tls: Option<Arc<LiveTls>>,
+}
+
+/// How a worker treats connections.
+#[derive(Clone, Debug)]
+pub(super) struct Manner {
+    pub(super) patience: Patience,
+    pub(super) http2: Http2Settings,
+    /// Who must tell for whom it connects.
+    pub(super) proxied: Arc<TrustedProxies>,
 }
 
 /// When a worker is to stop.
@@ -61,16 +72,23 @@ impl Worker {
         proxy: Proxy,
         metrics: Metrics,
         room: Arc<Semaphore>,
-        (patience, proxied): &(Patience, Arc<TrustedProxies>),
+        manner: &Manner,
         tls: Option<Arc<LiveTls>>,
     ) -> Self {
         let is_draining = AtomicBool::new(false);
-        let (draining, proxied, patience) = (Notify::new(), Arc::clone(proxied), *patience);
-        Self { proxy, draining, is_draining, metrics, room, patience, proxied, tls }
+        let Manner { patience, http2, proxied } = manner.clone();
+        let draining = Notify::new();
+        Self { proxy, draining, is_draining, metrics, room, patience, http2, proxied, tls }
     }
 
     pub(super) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a request ended in a panic.
+    pub(super) fn panicked(&self) {
+        self.metrics.panics.inc();
+        tracing::error!("a request ended in a panic; its connection or stream was closed");
     }
 
     /// Accepts and serves until told to stop, then lets what is under way finish.
@@ -153,7 +171,6 @@ impl Worker {
         let worker = Arc::clone(self);
         let open = self.metrics.connections.clone();
         let open = OnDrop(Some(move || open.dec()));
-        let patience = worker.patience;
         // Two tasks, so that one in clear is not as large as one with a session.
         let Some(tls) = self.tls.as_ref().map(|live| live.current()) else {
             connections.spawn(async move {
@@ -168,7 +185,9 @@ impl Worker {
                 return Ok(());
             };
             match tls.accept(stream, client).await {
-                Some((session, peer)) => connection::serve(session, peer, worker, patience).await,
+                Some((session, peer)) => {
+                    connection::serve(session, Protocol::Http1, peer, worker).await
+                }
                 None => Ok(()),
             }
         });
@@ -180,8 +199,8 @@ impl Worker {
         socket: IpAddr,
     ) -> Result<(), hyper::Error> {
         let Some(client) = self.client_of(&mut stream, socket).await else { return Ok(()) };
-        let patience = self.patience;
-        connection::serve(stream, Peer::direct(client), self, patience).await
+        let protocol = if self.http2.prior_knowledge { Protocol::Either } else { Protocol::Http1 };
+        connection::serve(stream, protocol, Peer::direct(client), self).await
     }
 
     /// The client of a connection: who opened it, unless that is one who must tell of another.
@@ -216,8 +235,7 @@ impl Worker {
             }
             Ok(Err(error)) => tracing::debug!(%error, "connection ended"),
             Err(error) if error.is_panic() => {
-                self.metrics.panics.inc();
-                tracing::error!("a request ended in a panic; its connection was closed");
+                self.panicked();
             }
             Err(_cancelled) => {}
         }

@@ -24,6 +24,7 @@ mod formulas;
 mod forwarding;
 mod framing;
 mod hosts;
+mod http2;
 mod identity;
 mod issuers;
 mod login;
