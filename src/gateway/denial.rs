@@ -5,7 +5,6 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::fmt;
-use std::time::Duration;
 
 use http::HeaderMap;
 use http::HeaderValue;
@@ -14,6 +13,7 @@ use http::StatusCode;
 use http::header;
 
 use super::certificate::CertificateError;
+use crate::clock::whole_seconds;
 use crate::credentials::AppKeyError;
 use crate::credentials::CarryError;
 use crate::credentials::VouchError;
@@ -239,7 +239,7 @@ impl Denial {
             headers.insert(header::ALLOW, allowed.clone());
         }
         if let Self::Vouch(VouchError::TooMany { retry_after }) = self {
-            headers.insert(header::RETRY_AFTER, seconds(*retry_after).into());
+            headers.insert(header::RETRY_AFTER, whole_seconds(*retry_after).into());
         }
         if matches!(self, Self::UpstreamBusy(_)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -275,11 +275,6 @@ impl Denial {
             | Self::UpstreamBusy(_) => Kind::User,
         }
     }
-}
-
-/// Rounded up: a second too early is a try for nothing.
-pub(super) const fn seconds(wait: Duration) -> u64 {
-    wait.as_secs().saturating_add(if wait.subsec_nanos() > 0 { 1 } else { 0 })
 }
 
 /// Why exactly, in words for the operator; never for the client.
