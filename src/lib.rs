@@ -5,6 +5,8 @@ pub mod id;
 pub mod json;
 pub mod secret;
 
+pub mod certificate;
+
 pub mod fetch;
 pub mod inquiry;
 pub mod message;
@@ -17,6 +19,7 @@ pub mod store;
 
 pub mod credentials;
 pub mod dialect;
+pub mod endpoint;
 pub mod jwt;
 pub mod limits;
 pub mod policy;

@@ -21,10 +21,11 @@ use portcullis::server;
 /// Modules from the ground up. A module uses those on floors below its own, and itself.
 const FLOORS: &[&[&str]] = &[
     &["clock", "id", "json", "secret"],
+    &["certificate"],
     &["fetch", "inquiry", "message", "principal", "telemetry"],
     &["config"],
     &["store"],
-    &["credentials", "dialect", "jwt", "limits", "policy"],
+    &["credentials", "dialect", "endpoint", "jwt", "limits", "policy"],
     &["account", "route"],
     &["gateway"],
     &["upstream"],

@@ -56,8 +56,37 @@ const fn count(key: &'static str, default: Option<u64>, [min, max]: [u64; 2]) ->
     Bound { key, unit: Unit::Count, default, min, max }
 }
 
+pub(super) const TLS_HANDSHAKE_TIMEOUT: Bound =
+    time("listen.public.tls.handshake_timeout", Some(10 * SECOND), [100, MINUTE]);
+pub(super) const TLS_HANDSHAKES: Bound =
+    count("listen.public.tls.handshakes", Some(1000), [1, 100_000]);
 pub(super) const UPSTREAM_TIMEOUT: Bound =
     time("upstreams.*.timeout", Some(30 * SECOND), [1, HOUR]);
+pub(super) const ENDPOINT_WEIGHT: Bound =
+    count("upstreams.*.endpoints[].weight", Some(1), [1, 100]);
+pub(super) const UPSTREAM_READ_TIMEOUT: Bound = time("upstreams.*.read_timeout", None, [1, DAY]);
+pub(super) const UPSTREAM_TOTAL_TIMEOUT: Bound = time("upstreams.*.total_timeout", None, [1, DAY]);
+pub(super) const UPSTREAM_CONNECTIONS: Bound =
+    count("upstreams.*.connections", None, [1, 1_000_000]);
+pub(super) const UPSTREAM_IN_FLIGHT: Bound = count("upstreams.*.in_flight", None, [1, 1_000_000]);
+pub(super) const UPSTREAM_QUEUE: Bound = count("upstreams.*.queue", Some(0), [0, 100_000]);
+pub(super) const UPSTREAM_QUEUE_TIMEOUT: Bound =
+    time("upstreams.*.queue_timeout", Some(SECOND), [1, MINUTE]);
+pub(super) const HEALTH_INTERVAL: Bound =
+    time("upstreams.*.health.interval", Some(5 * SECOND), [10, HOUR]);
+pub(super) const HEALTH_TIMEOUT: Bound =
+    time("upstreams.*.health.timeout", Some(2 * SECOND), [1, MINUTE]);
+pub(super) const HEALTH_HEALTHY_AFTER: Bound =
+    count("upstreams.*.health.healthy_after", Some(2), [1, 100]);
+pub(super) const HEALTH_UNHEALTHY_AFTER: Bound =
+    count("upstreams.*.health.unhealthy_after", Some(3), [1, 100]);
+pub(super) const EJECT_FAILURES: Bound = count("upstreams.*.eject.failures", Some(5), [1, 1000]);
+pub(super) const EJECT_FOR: Bound = time("upstreams.*.eject.for", Some(10 * SECOND), [10, HOUR]);
+pub(super) const EJECT_AT_MOST: Bound = count("upstreams.*.eject.at_most", Some(50), [0, 100]);
+pub(super) const UPSTREAM_SLOW_START: Bound = time("upstreams.*.slow_start", Some(0), [0, HOUR]);
+pub(super) const RETRY_ATTEMPTS: Bound = count("upstreams.*.retry.attempts", Some(1), [0, 5]);
+pub(super) const RETRY_BUDGET: Bound = count("upstreams.*.retry.budget", Some(20), [0, 100]);
+pub(super) const UPSTREAM_RESOLVE: Bound = time("upstreams.*.resolve", None, [100, HOUR]);
 pub(super) const UPSTREAM_CONNECT_TIMEOUT: Bound =
     time("upstreams.*.connect_timeout", Some(2 * SECOND), [1, MINUTE]);
 pub(super) const UPSTREAM_IDLE_TIMEOUT: Bound =
@@ -93,18 +122,51 @@ pub(super) const TIMEOUT_HEADER: Bound =
     time("timeouts.header", Some(10 * SECOND), [100, 5 * MINUTE]);
 pub(super) const TIMEOUT_BODY: Bound = time("timeouts.body", Some(30 * SECOND), [100, HOUR]);
 pub(super) const TIMEOUT_IDLE: Bound = time("timeouts.idle", Some(60 * SECOND), [SECOND, HOUR]);
+pub(super) const HTTP2_STREAMS: Bound = count("http2.streams", Some(100), [1, 1000]);
+pub(super) const HTTP2_RESETS: Bound = count("http2.resets", Some(20), [1, 1000]);
+pub(super) const HTTP2_FRAME: Bound = bytes("http2.frame", Some(16 * KIB), [16 * KIB, MIB]);
+pub(super) const HTTP2_STREAM_WINDOW: Bound =
+    bytes("http2.stream_window", Some(64 * KIB), [16 * KIB, 16 * MIB]);
+pub(super) const HTTP2_CONNECTION_WINDOW: Bound =
+    bytes("http2.connection_window", Some(MIB), [64 * KIB, 64 * MIB]);
+pub(super) const HTTP2_SEND_BUFFER: Bound =
+    bytes("http2.send_buffer", Some(64 * KIB), [16 * KIB, 16 * MIB]);
+pub(super) const HTTP2_KEEP_ALIVE: Bound =
+    time("http2.keep_alive", Some(30 * SECOND), [SECOND, HOUR]);
 pub(super) const CACHE_TOKENS: Bound = bytes("cache.tokens", Some(64 * MIB), [0, 16 * GIB]);
 pub(super) const CACHE_APPS: Bound = count("cache.apps", Some(100_000), [16, 10_000_000]);
+pub(super) const STREAM_GRACE: Bound = time("streams.grace", Some(0), [0, HOUR]);
+pub(super) const STREAM_IDLE: Bound = time("streams.idle", Some(10 * MINUTE), [SECOND, DAY]);
 pub(super) const SHUTDOWN_DELAY: Bound = time("shutdown.delay", Some(5 * SECOND), [0, 5 * MINUTE]);
 pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND), [0, HOUR]);
 pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
 
 /// The whole table, in the order of the reference file.
-pub const BOUNDS: [&Bound; 34] = [
+pub const BOUNDS: [&Bound; 63] = [
+    &TLS_HANDSHAKE_TIMEOUT,
+    &TLS_HANDSHAKES,
+    &ENDPOINT_WEIGHT,
     &UPSTREAM_TIMEOUT,
+    &UPSTREAM_READ_TIMEOUT,
+    &UPSTREAM_TOTAL_TIMEOUT,
     &UPSTREAM_CONNECT_TIMEOUT,
     &UPSTREAM_IDLE_TIMEOUT,
     &UPSTREAM_IDLE_CONNECTIONS,
+    &UPSTREAM_CONNECTIONS,
+    &UPSTREAM_IN_FLIGHT,
+    &UPSTREAM_QUEUE,
+    &UPSTREAM_QUEUE_TIMEOUT,
+    &HEALTH_INTERVAL,
+    &HEALTH_TIMEOUT,
+    &HEALTH_HEALTHY_AFTER,
+    &HEALTH_UNHEALTHY_AFTER,
+    &EJECT_FAILURES,
+    &EJECT_FOR,
+    &EJECT_AT_MOST,
+    &UPSTREAM_SLOW_START,
+    &RETRY_ATTEMPTS,
+    &RETRY_BUDGET,
+    &UPSTREAM_RESOLVE,
     &JWT_LEEWAY,
     &JWT_MAX_STALE,
     &ROUTE_TIMEOUT,
@@ -130,8 +192,17 @@ pub const BOUNDS: [&Bound; 34] = [
     &TIMEOUT_HEADER,
     &TIMEOUT_BODY,
     &TIMEOUT_IDLE,
+    &HTTP2_STREAMS,
+    &HTTP2_RESETS,
+    &HTTP2_FRAME,
+    &HTTP2_STREAM_WINDOW,
+    &HTTP2_CONNECTION_WINDOW,
+    &HTTP2_SEND_BUFFER,
+    &HTTP2_KEEP_ALIVE,
     &CACHE_TOKENS,
     &CACHE_APPS,
+    &STREAM_GRACE,
+    &STREAM_IDLE,
     &SHUTDOWN_DELAY,
     &SHUTDOWN_GRACE,
     &WORKERS,

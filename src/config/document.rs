@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::certificates::CertificateCheck;
+use super::listen::PublicListener;
+use super::rates::RateEntry;
 use super::scalar::{At, Length, SecretRef, Size, TextOrList};
+use super::upstream_entry::Upstream;
 
 /// A Portcullis configuration file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -53,29 +57,39 @@ pub struct Document {
     /// How long the gateway waits.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// What a client may do with HTTP/2. A change needs a restart.
+    #[serde(default)]
+    pub http2: Http2,
     /// How much is remembered.
     #[serde(default)]
     pub cache: Cache,
+    /// What becomes of answers that take long.
+    #[serde(default)]
+    pub streams: Streams,
     /// How a stop goes.
     #[serde(default)]
     pub shutdown: Shutdown,
     /// What is written to the access log.
     #[serde(default)]
     pub access_log: AccessLog,
-    /// Threads that serve requests; by default half the cores that the container may use.
+    /// Threads that serve requests; by default one per core that the container may use.
     #[serde(default)]
     pub workers: Option<At<u16>>,
 }
 
-/// Where the gateway listens. A change needs a restart.
+/// Where the gateway listens. A change of addresses needs a restart.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// Address and port for traffic, for example `0.0.0.0:8080`.
-    pub public: At<String>,
+    /// Address and port for traffic, for example `0.0.0.0:8080`; or a map with `address` and `tls`.
+    pub public: At<PublicListener>,
     /// Address and port for health and metrics; never the public one.
     #[serde(default)]
     pub admin: Option<At<String>>,
+    /// Networks of proxies that begin each connection with a PROXY header (version 1 or 2); a
+    /// connection of theirs without one is closed.
+    #[serde(default)]
+    pub proxy_protocol: Vec<At<String>>,
 }
 
 /// Secrets that belong to no check.
@@ -85,26 +99,6 @@ pub struct SecretsEntry {
     /// The key that seals what the store keeps: `file:PATH` or `env:NAME`. `login` needs it.
     #[serde(default)]
     pub master: Option<At<SecretRef>>,
-}
-
-/// Servers that answer requests.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// `http://HOST:PORT`, without a path.
-    pub url: At<String>,
-    /// How long the first byte of an answer may take.
-    #[serde(default)]
-    pub timeout: Option<At<Length>>,
-    /// How long a connection may take to open.
-    #[serde(default)]
-    pub connect_timeout: Option<At<Length>>,
-    /// How long an unused connection is kept.
-    #[serde(default)]
-    pub idle_timeout: Option<At<Length>>,
-    /// Unused connections kept per worker.
-    #[serde(default)]
-    pub idle_connections: Option<At<u32>>,
 }
 
 /// An application known without a store.
@@ -132,6 +126,8 @@ pub enum Check {
     Basic(At<String>),
     /// A header that must equal something of the user's.
     Header(HeaderCheck),
+    /// The certificate that a client showed; needs `client_ca`.
+    ClientCertificate(CertificateCheck),
 }
 
 /// A header that must equal something of the user's.
@@ -285,6 +281,9 @@ pub struct RouteEntry {
     /// Names of the rates that requests are counted by, instead of `defaults.rates`.
     #[serde(default)]
     pub rates: Option<Vec<At<String>>>,
+    /// `websocket` lets the upstream switch to one; by default no connection is ever switched.
+    #[serde(default)]
+    pub upgrade: Option<At<String>>,
 }
 
 /// A login service that the gateway itself offers.
@@ -335,7 +334,7 @@ pub struct Passwords {
     /// Fewest characters of a new password.
     #[serde(default)]
     pub min_length: Option<At<u32>>,
-    /// Hashes computed at once; by default one per core that the container may use.
+    /// Hashes computed at once; by default half the cores that the container may use.
     #[serde(default)]
     pub concurrent: Option<At<u32>>,
     /// Logins that wait for a hash; a further one is refused at once (503).
@@ -376,37 +375,6 @@ pub struct Limits {
     pub callers: Option<At<u32>>,
 }
 
-/// So many requests in so much time, or 429.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RateEntry {
-    /// Whom it counts together.
-    pub per: RatePer,
-    /// Requests let through in each `every`.
-    pub requests: At<u32>,
-    /// The time in which they are counted.
-    pub every: At<Length>,
-    /// How many may come at once; `requests` by default.
-    #[serde(default)]
-    pub burst: Option<At<u32>>,
-}
-
-/// Whom a rate counts together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RatePer {
-    /// Whoever comes from one address (IPv6: one /64), before credentials are looked at.
-    Address,
-    /// One application.
-    App,
-    /// One user.
-    User,
-    /// Everybody who was let through on one route.
-    Route,
-    /// Everybody who was let through.
-    All,
-}
-
 /// How long the gateway waits.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -422,6 +390,36 @@ pub struct Timeouts {
     pub idle: Option<At<Length>>,
 }
 
+/// What a client may do with HTTP/2. A change needs a restart.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Http2 {
+    /// Whether a connection in clear may begin with HTTP/2; false by default.
+    #[serde(default)]
+    pub prior_knowledge: Option<bool>,
+    /// Requests under way on one connection.
+    #[serde(default)]
+    pub streams: Option<At<u32>>,
+    /// Streams reset before they were looked at, and streams with an error of the client's; one more ends the connection.
+    #[serde(default)]
+    pub resets: Option<At<u32>>,
+    /// Largest frame that a client may send.
+    #[serde(default)]
+    pub frame: Option<At<Size>>,
+    /// What a client may send of one body before it was passed on.
+    #[serde(default)]
+    pub stream_window: Option<At<Size>>,
+    /// What a client may send of all bodies before it was passed on.
+    #[serde(default)]
+    pub connection_window: Option<At<Size>>,
+    /// What is kept of one answer until the client takes it.
+    #[serde(default)]
+    pub send_buffer: Option<At<Size>>,
+    /// How often a client is asked whether it is still there.
+    #[serde(default)]
+    pub keep_alive: Option<At<Length>>,
+}
+
 /// How much is remembered.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -435,6 +433,18 @@ pub struct Cache {
     /// Folder in which the last good key sets survive a restart; off by default.
     #[serde(default)]
     pub key_sets: Option<At<String>>,
+}
+
+/// What becomes of answers that take long.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Streams {
+    /// How long a stream goes on after its token expired or a credential was revoked.
+    #[serde(default)]
+    pub grace: Option<At<Length>>,
+    /// How long a WebSocket may be silent in both directions.
+    #[serde(default)]
+    pub idle: Option<At<Length>>,
 }
 
 /// How a stop goes.

@@ -142,7 +142,10 @@ fn words(error: &YamlError) -> (String, Option<String>) {
         YamlError::ExpectedStringKeyForExternallyTaggedEnum { .. }
         | YamlError::ExpectedMappingEndAfterEnumVariantValue { .. } => (
             "a check is of exactly one kind".to_owned(),
-            Some("write one of `app_key`, `jwt`, `basic` and `header`".to_owned()),
+            Some(
+                "write one of `app_key`, `jwt`, `basic`, `header` and `client_certificate`"
+                    .to_owned(),
+            ),
         ),
         YamlError::Eof { .. } => (
             "the file holds no configuration, or ends within it".to_owned(),
@@ -417,8 +420,8 @@ routes: []
 ";
         let loaded = parse(Source::new("p.yaml", text)).unwrap();
         let b = &loaded.document.upstreams["b"];
-        assert_eq!(b.url.value, "http://b");
-        assert_eq!(b.url.place, Place { line: 4, column: 21 });
+        assert_eq!(b.url.as_ref().unwrap().value, "http://b");
+        assert_eq!(b.url.as_ref().unwrap().place, Place { line: 4, column: 21 });
         assert!(b.timeout.is_some());
     }
 

@@ -1,14 +1,48 @@
-//! The entries of `rates`, made definite.
+//! The entries of `rates`, as they are written and made definite.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use super::bounds;
 use super::bounds::to_usize;
 use super::checks::judge_name;
-use super::document::{RateEntry, RatePer};
 use super::finding::Findings;
 use super::scalar::At;
+use super::scalar::Length;
+
+/// So many requests in so much time, or 429.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateEntry {
+    /// Whom it counts together.
+    pub per: RatePer,
+    /// Requests let through in each `every`.
+    pub requests: At<u32>,
+    /// The time in which they are counted.
+    pub every: At<Length>,
+    /// How many may come at once; `requests` by default.
+    #[serde(default)]
+    pub burst: Option<At<u32>>,
+}
+
+/// Whom a rate counts together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RatePer {
+    /// Whoever comes from one address (IPv6: one /64), before credentials are looked at.
+    Address,
+    /// One application.
+    App,
+    /// One user.
+    User,
+    /// Everybody who was let through on one route.
+    Route,
+    /// Everybody who was let through.
+    All,
+}
 
 /// So many requests in so much time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

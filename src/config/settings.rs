@@ -11,7 +11,6 @@ use ipnet::IpNet;
 
 use super::address::Listeners;
 use super::address::StoreAddress;
-use super::address::UpstreamAddress;
 use super::address::networks;
 use super::apps;
 use super::apps::AppSettings;
@@ -19,13 +18,12 @@ use super::bounds;
 use super::bounds::to_usize;
 use super::checks::CheckSettings;
 use super::document::Cache;
-use super::document::Document;
 use super::document::Limits;
 use super::document::RouteEntry;
 use super::document::Shutdown;
 use super::document::Timeouts;
-use super::document::Upstream;
 use super::finding::Findings;
+use super::http2::Http2Settings;
 use super::load::Loaded;
 use super::logins;
 use super::logins::LoginSettings;
@@ -34,12 +32,16 @@ use super::rates;
 use super::rates::RateSettings;
 use super::scalar::At;
 use super::scalar::SecretRef;
+use super::upstreams;
+use super::upstreams::UpstreamSettings;
 
 /// What the document says, apart from its routes.
 #[derive(Debug)]
 pub struct Settings {
     /// The addresses to listen on.
     pub listen: Listeners,
+    /// Networks whose connections begin with a PROXY header.
+    pub proxied: Vec<IpNet>,
     /// Networks whose forwarded addresses are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where applications and users are kept.
@@ -62,29 +64,18 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// Waiting times.
     pub timeouts: TimeoutSettings,
+    /// What a client may do with HTTP/2.
+    pub http2: Http2Settings,
     /// What is remembered.
     pub cache: CacheSettings,
+    /// What becomes of answers that take long.
+    pub streams: StreamSettings,
     /// How a stop goes.
     pub shutdown: ShutdownSettings,
     /// What is written per request.
     pub access_log: AccessLogSettings,
     /// Threads that serve requests, if the operator fixed their number.
     pub workers: Option<usize>,
-}
-
-/// A server behind the gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamSettings {
-    /// Where it is.
-    pub address: UpstreamAddress,
-    /// How long the first byte of an answer may take.
-    pub timeout: Duration,
-    /// How long a connection may take to open.
-    pub connect_timeout: Duration,
-    /// How long an unused connection is kept.
-    pub idle_timeout: Duration,
-    /// Unused connections kept per worker.
-    pub idle_connections: usize,
 }
 
 /// Sizes and counts beyond which a request is refused.
@@ -130,6 +121,15 @@ pub struct CacheSettings {
     pub key_sets: Option<PathBuf>,
 }
 
+/// What becomes of answers that take long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// How long one goes on when its caller may not any more.
+    pub grace: Duration,
+    /// How long a WebSocket may be silent.
+    pub idle: Duration,
+}
+
 /// How a stop goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShutdownSettings {
@@ -165,12 +165,13 @@ impl Settings {
         let document = &loaded.document;
         let folder = loaded.source.folder();
         let listen = Listeners::resolve(&document.listen, findings);
+        let proxied = networks(&document.listen.proxy_protocol, findings);
         let trusted_proxies = networks(&document.trusted_proxies, findings);
         let store = document
             .store
             .as_ref()
             .and_then(|store| StoreAddress::resolve(store, folder, findings));
-        let upstreams = upstreams(document, findings);
+        let upstreams = upstreams::resolve_all(document, findings);
         let apps = apps::resolve(&document.apps, findings);
         let logins = LoginSettings::resolve_all(&document.login, findings);
         let checks = CheckSettings::resolve_all(&document.checks, &document.login, findings);
@@ -179,8 +180,13 @@ impl Settings {
         let rates = rates::resolve(&document.rates, findings);
         let limits = LimitSettings::resolve(&document.limits, findings);
         let timeouts = TimeoutSettings::resolve(&document.timeouts, findings);
+        let http2 = Http2Settings::resolve(&document.http2, findings);
         let mut cache = CacheSettings::resolve(&document.cache, findings);
         cache.key_sets = cache.key_sets.map(|path| folder.join(path));
+        let streams = StreamSettings {
+            grace: bounds::STREAM_GRACE.time(document.streams.grace.as_ref(), findings),
+            idle: bounds::STREAM_IDLE.time(document.streams.idle.as_ref(), findings),
+        };
         let shutdown = ShutdownSettings::resolve(&document.shutdown, findings);
         let access_log = AccessLogSettings {
             enabled: document.access_log.enabled.unwrap_or(true),
@@ -189,6 +195,7 @@ impl Settings {
         let workers = bounds::WORKERS.count_if(document.workers.as_ref(), findings);
         Some(Self {
             listen: listen?,
+            proxied,
             trusted_proxies,
             store,
             master: document.secrets.master.clone(),
@@ -200,7 +207,9 @@ impl Settings {
             rates,
             limits,
             timeouts,
+            http2,
             cache,
+            streams,
             shutdown,
             access_log,
             workers,
@@ -264,42 +273,6 @@ impl RouteNumbers {
             body: bounds::ROUTE_BODY.bytes_if(route.body.as_ref(), findings),
         }
     }
-}
-
-impl UpstreamSettings {
-    /// Reads one upstream; an address that cannot be read is an error and none.
-    pub fn resolve(upstream: &Upstream, findings: &mut Findings) -> Option<Self> {
-        let address = match UpstreamAddress::parse(&upstream.url) {
-            Ok(address) => Some(address),
-            Err((what, help)) => {
-                // The text is not repeated: it may hold a password.
-                findings
-                    .error(upstream.url.place, format!("bad upstream address: {what}"))
-                    .help(help);
-                None
-            }
-        };
-        let timeout = bounds::UPSTREAM_TIMEOUT.time(upstream.timeout.as_ref(), findings);
-        let connect_timeout =
-            bounds::UPSTREAM_CONNECT_TIMEOUT.time(upstream.connect_timeout.as_ref(), findings);
-        let idle_timeout =
-            bounds::UPSTREAM_IDLE_TIMEOUT.time(upstream.idle_timeout.as_ref(), findings);
-        let idle_connections =
-            bounds::UPSTREAM_IDLE_CONNECTIONS.count(upstream.idle_connections.as_ref(), findings);
-        let address = address?;
-        Some(Self { address, timeout, connect_timeout, idle_timeout, idle_connections })
-    }
-}
-
-fn upstreams(document: &Document, findings: &mut Findings) -> BTreeMap<String, UpstreamSettings> {
-    document
-        .upstreams
-        .iter()
-        .filter_map(|(name, upstream)| {
-            super::checks::judge_name("upstream", name, upstream.place, findings);
-            Some((name.clone(), UpstreamSettings::resolve(upstream, findings)?))
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use http::uri::PathAndQuery;
 use super::denial::Denial;
 use super::door::Door;
 use super::identity::IdentityNames;
+use super::lease::Lease;
 use super::pending::Pending;
 use super::route::Destination;
 use super::route::Route;
@@ -43,7 +44,7 @@ pub enum Decision {
 pub struct Pass {
     pub(super) route: Arc<Route>,
     pub(super) destination: Arc<Destination>,
-    pub(super) principal: Principal,
+    pub(super) lease: Lease,
     pub(super) target: PathAndQuery,
     /// Set when the host was not written in its canonical form.
     pub(super) host: Option<HeaderValue>,
@@ -57,6 +58,10 @@ pub struct Pass {
     pub(super) client: Option<IpAddr>,
     /// What its client is told about rates, where it is.
     pub(super) told: Option<Box<Told>>,
+    /// The client, as far as proxies told it that are trusted.
+    pub(super) peer: IpAddr,
+    /// Whether the answer may be a tunnel.
+    pub(super) opens_websocket: bool,
 }
 
 /// Leave to make one call of a login service: what was judged, for whoever answers it.
@@ -116,12 +121,22 @@ impl Pass {
 
     /// Who calls.
     pub const fn principal(&self) -> &Principal {
-        &self.principal
+        &self.lease.principal
+    }
+
+    /// Takes out what has to be judged again while the answer goes on.
+    pub fn take_lease(&mut self) -> Lease {
+        std::mem::take(&mut self.lease)
     }
 
     /// The address of its client that a verified application told, if any.
     pub const fn client(&self) -> Option<IpAddr> {
         self.client
+    }
+
+    /// Whether the answer may switch to a WebSocket.
+    pub const fn opens_websocket(&self) -> bool {
+        self.opens_websocket
     }
 
     /// The host as it was judged, where the client wrote it otherwise.
@@ -161,7 +176,18 @@ impl Pass {
         self.unjudged.apply(&mut parts.headers);
         // Ours come last: nothing the client wrote can remove or double them.
         self.reserved.strip(&mut parts.headers);
-        Sealed { parts, ours: self.ours, destination: self.destination }
+        let mut ours = self.ours;
+        if self.opens_websocket {
+            ours.push((header::CONNECTION, HeaderValue::from_static("Upgrade")));
+            ours.push((header::UPGRADE, HeaderValue::from_static("websocket")));
+        }
+        Sealed {
+            parts,
+            ours,
+            destination: self.destination,
+            client: self.client.unwrap_or(self.peer),
+            opens_websocket: self.opens_websocket,
+        }
     }
 }
 
@@ -174,4 +200,8 @@ pub struct Sealed {
     pub ours: Vec<(HeaderName, HeaderValue)>,
     /// Where it may go.
     pub destination: Arc<Destination>,
+    /// For whom it goes there.
+    pub client: IpAddr,
+    /// Whether the answer may switch to a WebSocket.
+    pub opens_websocket: bool,
 }

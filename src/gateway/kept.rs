@@ -7,13 +7,15 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::route::Address;
 use crate::clock::Clock;
 use crate::config::RatePer;
 use crate::config::RateSettings;
+use crate::config::UpstreamSettings;
 use crate::credentials::KnownUsers;
 use crate::credentials::StoredKeys;
 use crate::credentials::Vouching;
+use crate::endpoint::Pool;
+use crate::endpoint::Slots;
 use crate::fetch::Fetcher;
 use crate::jwt::Algorithm;
 use crate::jwt::Ended;
@@ -26,6 +28,7 @@ use crate::limits::Per;
 use crate::limits::Quota;
 use crate::limits::Rate;
 use crate::telemetry::Metrics;
+use crate::telemetry::UpstreamMetrics;
 
 /// Everything that a new configuration takes over from the old one.
 #[derive(Debug)]
@@ -44,12 +47,14 @@ pub struct Kept {
     pub(super) vouching: Option<Arc<Vouching>>,
     /// Whether the key sets on disk are ours to write.
     pub(super) writes_key_sets: bool,
+    slots: Arc<Slots>,
     tables: Mutex<Tables>,
 }
 
 #[derive(Debug, Default)]
 struct Tables {
-    slots: HashMap<Address, usize>,
+    pools: Vec<Arc<Pool>>,
+    checks: HashMap<String, usize>,
     remotes: Vec<Arc<RemoteKeys>>,
     tokens: Option<(u64, TokenCache)>,
     own: Vec<Arc<OwnKeys>>,
@@ -73,6 +78,7 @@ impl Kept {
             users: None,
             vouching: None,
             writes_key_sets: true,
+            slots: Arc::default(),
             tables: Mutex::default(),
         }
     }
@@ -110,11 +116,33 @@ impl Kept {
         Some(keys)
     }
 
-    /// The number under which workers keep connections to this address.
-    pub(super) fn slot(&self, address: &Address) -> usize {
+    /// An upstream: the one in force as long as what is written about it stays, else one that takes
+    /// over from it.
+    pub(super) fn pool(&self, name: &str, settings: &UpstreamSettings) -> Arc<Pool> {
+        let tables = self.tables();
+        let old = tables.pools.iter().find(|pool| pool.name() == name);
+        if let Some(known) = old.filter(|known| known.settings() == settings) {
+            return Arc::clone(known);
+        }
+        let ground = (&self.slots, &self.metrics);
+        Arc::new(Pool::new(name, settings, ground, old.map(|old| &**old)))
+    }
+
+    /// These upstreams are in force from now on.
+    pub fn keep_pools(&self, pools: &[Arc<Pool>]) {
+        let old = std::mem::replace(&mut self.tables().pools, pools.to_vec());
+        let is_counted =
+            |name: &str| pools.iter().any(|pool| pool.name() == name && pool.sole().is_none());
+        for gone in old.iter().filter(|old| !is_counted(old.name())) {
+            UpstreamMetrics::forget(&self.metrics, gone.name());
+        }
+    }
+
+    /// The number by which streams remember the check of this name.
+    pub(super) fn check_number(&self, name: &str) -> usize {
         let mut tables = self.tables();
-        let next = tables.slots.len();
-        *tables.slots.entry(address.clone()).or_insert(next)
+        let next = tables.checks.len();
+        *tables.checks.entry(name.to_owned()).or_insert(next)
     }
 
     /// The keys had under these settings, the same object as long as the settings stay.

@@ -5,21 +5,25 @@
 
 mod basic;
 mod build;
+mod certificate;
 mod checks;
 mod decision;
 mod denial;
 mod door;
+mod grpc;
 mod identity;
 mod kept;
+mod lease;
 mod live;
+mod meaning;
 mod pending;
 mod rates;
 mod route;
 mod strip;
 mod trail;
 mod voice;
+mod websocket;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,10 +41,11 @@ pub use denial::{Denial, Kind, Reason};
 pub use door::{Door, Service};
 pub use identity::{Fact, ForwardRule, IdentityNames};
 pub use kept::Kept;
+pub use lease::Lease;
 pub use live::Live;
 pub use pending::Pending;
 pub use rates::Rates;
-pub use route::{Access, Address, Destination, Route, Target};
+pub use route::{Access, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
 pub use voice::Voice;
@@ -82,6 +87,8 @@ pub struct Gateway {
     rates: Rates,
     tells_rates: bool,
     metrics: Metrics,
+    /// How long a stream goes on when its caller may not any more.
+    stream_grace: Duration,
     access_log: AccessLogRules,
     /// Who vouches for second factors.
     vouching: Option<Arc<Vouching>>,
@@ -191,12 +198,14 @@ impl Gateway {
             target: self.target(&inquiry, parts.uri.path_and_query(), &established.unjudged)?,
             host: host_to_send(&inquiry),
             ours: identity(route, &established, trail)?,
-            principal: established.principal,
+            lease: Lease { principal: established.principal, ..established.lease },
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
             told,
+            peer: asking.peer.client,
+            opens_websocket: route.websocket_idle.is_some() && websocket::is_opening(parts),
         };
         let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
         let factor = Arc::clone(factor);
@@ -304,7 +313,7 @@ impl Gateway {
     /// What judges tokens, for a tool that looks at one token; no request passes by this.
     pub fn verifiers(&self) -> impl Iterator<Item = &TokenVerifier> {
         self.checks.0.iter().filter_map(|check| match &check.gate {
-            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) => None,
+            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) | Gate::Certificate(_) => None,
             Gate::User(user) => Some(&user.verifier),
         })
     }
@@ -315,8 +324,8 @@ impl Gateway {
     }
 
     /// The peer behind a trusted proxy.
-    pub fn peer_behind(&self, socket: IpAddr, headers: &HeaderMap) -> Peer {
-        Peer::behind_proxy(socket, headers, &self.trusted_proxies)
+    pub fn peer_behind(&self, proxy: &Peer, headers: &HeaderMap) -> Peer {
+        Peer::behind_proxy(proxy, headers, &self.trusted_proxies)
     }
 
     /// What access lines tell.

@@ -1,6 +1,5 @@
 //! What was compiled from one entry of `routes`, and where it leads.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,10 @@ use super::door::Door;
 use super::identity::ForwardRule;
 use super::rates::Rates;
 use super::voice::Voice;
+use crate::config::ProxyHeader;
 use crate::dialect::SecondFactor;
+use crate::endpoint::Endpoint;
+use crate::endpoint::Pool;
 use crate::id::RouteId;
 use crate::id::UpstreamName;
 use crate::policy::Policy;
@@ -40,6 +42,8 @@ pub struct Route {
     pub body_limit: u64,
     /// The rates that its requests are counted by.
     pub rates: Rates,
+    /// How long a WebSocket may be silent; none where none may be opened.
+    pub websocket_idle: Option<Duration>,
     /// Its counters.
     pub metrics: RouteMetrics,
 }
@@ -72,28 +76,23 @@ pub enum Access {
     Guarded(Require),
 }
 
-/// An upstream as data; the connections to it are kept elsewhere.
-#[derive(Debug, PartialEq, Eq)]
+/// An upstream as one configuration sees it; the connections to it are kept elsewhere.
+#[derive(Debug)]
 pub struct Destination {
     /// Its name in metrics.
     pub name: UpstreamName,
-    /// Its number in each worker's table of connections; the same over reloads for one address.
-    pub slot: usize,
-    /// Where it listens.
-    pub address: Address,
+    /// Its endpoints and how they fare.
+    pub pool: Arc<Pool>,
+    /// The one endpoint there is, when nothing about it has to be counted or watched.
+    pub sole: Option<Arc<Endpoint>>,
     /// How long opening a connection may take.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
-    /// Unused connections kept per worker.
+    /// Unused connections kept per worker and endpoint.
     pub idle_connections: usize,
-}
-
-/// Where an upstream listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// An address that needs no look-up.
-    Socket(SocketAddr),
-    /// A name that is looked up for each new connection, and a port.
-    Name(String, u16),
+    /// Connections to one endpoint at once, if they are bounded.
+    pub connections: Option<usize>,
+    /// With what header each connection begins; then no two requests share one.
+    pub announces: Option<ProxyHeader>,
 }

@@ -11,8 +11,9 @@ use http::Response;
 use http::StatusCode;
 use http::header;
 
-use super::denial::{Denial, Kind, Reason, seconds};
+use super::denial::{Denial, Kind, Reason};
 use super::door::Door;
+use crate::clock::whole_seconds;
 use crate::credentials::AppKeyError;
 use crate::credentials::CarryError;
 use crate::credentials::VouchError;
@@ -74,11 +75,13 @@ fn scope(denial: &Denial, id: &RequestId) -> Scope<'static> {
         return scope.with(Name::Allow, allow.to_str().unwrap_or_default());
     }
     if let Denial::RateLimited(exceeded) = denial {
-        return scope.with(Name::RetryAfter, seconds(exceeded.wait));
+        return scope.with(Name::RetryAfter, whole_seconds(exceeded.wait));
     }
     let Denial::Vouch(error) = denial else { return scope };
     match error {
-        VouchError::TooMany { retry_after } => scope.with(Name::RetryAfter, seconds(*retry_after)),
+        VouchError::TooMany { retry_after } => {
+            scope.with(Name::RetryAfter, whole_seconds(*retry_after))
+        }
         VouchError::SecondFactorNeeded { key, service, target } => scope
             .with(Name::ChallengeKey, key.as_str())
             .with(Name::ChallengeService, *service)
@@ -113,6 +116,8 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         },
         Denial::RateLimited(_) => Refusal::Throttled,
         Denial::HeaderDiffers => Refusal::WrongHeader,
+        Denial::Certificate(Kind::User, _) => Refusal::InvalidToken,
+        Denial::Certificate(_, _) => Refusal::InvalidApplicationKey,
         Denial::UnknownScheme => Refusal::OtherScheme,
         Denial::Carried(Kind::App, CarryError::Malformed) => Refusal::InvalidApplicationKey,
         Denial::Carried(Kind::User, CarryError::Malformed) => Refusal::MalformedToken,
@@ -123,6 +128,7 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         Denial::Forbidden(_) => Refusal::InsufficientPermission,
         Denial::AppKey(AppKeyError::Unavailable) => Refusal::Unavailable,
         Denial::AppKey(_) => Refusal::InvalidApplicationKey,
+        Denial::UpstreamBusy(_) => Refusal::Unavailable,
         Denial::NoRoute => Refusal::NotFound,
         Denial::NoMethod(_) => Refusal::MethodNotAllowed,
         Denial::BodyTooLarge => Refusal::TooLarge,
@@ -150,6 +156,7 @@ const fn of_token(error: TokenError) -> Refusal {
         TokenError::UnknownIssuer
         | TokenError::UnknownKey
         | TokenError::WrongAudience
+        | TokenError::OtherCertificate
         | TokenError::Claims(_) => Refusal::InvalidToken,
         TokenError::KeysUnavailable => Refusal::Unavailable,
     }
@@ -169,9 +176,9 @@ fn failure(denial: &Denial) -> Option<Failure> {
             VouchError::Unavailable => Failure::Unavailable,
         },
         Denial::RateLimited(_) => Failure::Throttled,
-        Denial::HeaderDiffers | Denial::Carried(Kind::App | Kind::Header, _) => {
-            Failure::InvalidApplicationKey
-        }
+        Denial::HeaderDiffers
+        | Denial::Certificate(_, _)
+        | Denial::Carried(Kind::App | Kind::Header, _) => Failure::InvalidApplicationKey,
         Denial::AppKey(AppKeyError::Unavailable) => Failure::Unavailable,
         Denial::AppKey(_) => Failure::InvalidApplicationKey,
         Denial::ClientAddress => Failure::BadClient,
@@ -179,6 +186,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::Carried(Kind::User, _) | Denial::UnwritableClaim => Failure::InvalidToken,
         Denial::Token(TokenError::Expired) => Failure::ExpiredToken,
         Denial::Token(TokenError::KeysUnavailable) => Failure::Unavailable,
+        Denial::UpstreamBusy(_) => Failure::Unavailable,
         Denial::Token(_) => Failure::InvalidToken,
         Denial::Forbidden(_) => Failure::Forbidden,
         Denial::NoMethod(_) => Failure::MethodNotAllowed,

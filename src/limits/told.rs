@@ -11,6 +11,7 @@ use http::HeaderValue;
 
 use super::quota::{Outcome, Quota};
 use super::rate::Rate;
+use crate::clock::whole_seconds;
 
 /// The rates that a request was counted by, and where each stands; in the order of the configuration.
 #[derive(Debug, Default)]
@@ -39,10 +40,10 @@ impl Told {
         let name = rate.name();
         // Writing into a text does not fail.
         let _ = write!(self.policy, "{comma}\"{name}\";q={}", rate.quota().requests());
-        if let Some(window) = whole_seconds(rate.quota()) {
+        if let Some(window) = window(rate.quota()) {
             let _ = write!(self.policy, ";w={window}");
         }
-        let _ = write!(self.state, "{comma}\"{name}\";r={left};t={}", seconds(reset));
+        let _ = write!(self.state, "{comma}\"{name}\";r={left};t={}", whole_seconds(reset));
     }
 
     /// Writes the fields, beside those of an upstream that counts too: both are lists.
@@ -69,14 +70,9 @@ impl Exceeded {
 }
 
 /// The window of a policy is told in whole seconds or not at all.
-fn whole_seconds(quota: &Quota) -> Option<u64> {
+fn window(quota: &Quota) -> Option<u64> {
     let every = quota.every();
     (every.subsec_nanos() == 0).then_some(every.as_secs())
-}
-
-/// Rounded up: a second too early is a try for nothing.
-fn seconds(wait: Duration) -> u64 {
-    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0))
 }
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");

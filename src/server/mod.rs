@@ -8,9 +8,13 @@ mod connection;
 mod control;
 mod listen;
 mod logins;
+mod operators;
+mod proxied;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod trial;
+mod upstreams;
 mod worker;
 
 use std::net::SocketAddr;
@@ -37,10 +41,11 @@ use crate::gateway::Built;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Live;
+use crate::inquiry::TrustedProxies;
 use crate::jwt::Recent;
 use crate::login::Desk;
 use crate::message::RequestIds;
-use crate::proxy::{Answerer, Proxy, Within};
+use crate::proxy::{Answerer, Landlord, Proxy, Within};
 use crate::store::StoreError;
 use crate::telemetry::AccessLog;
 use crate::telemetry::Metrics;
@@ -49,8 +54,9 @@ use connection::Patience;
 use control::Control;
 pub use control::Order;
 use control::StartFailure;
+use tls::{Ground, LiveTls};
 pub use trial::{Asked, Judged, Trial};
-use worker::{Stop, Worker};
+use worker::{Manner, Stop, Worker};
 
 /// What a gateway is started with beside its configuration.
 #[derive(Debug)]
@@ -119,6 +125,7 @@ pub struct Running {
 /// What the control thread tells when everything it needs is there.
 struct Ready {
     live: Arc<Live>,
+    tls: Option<Arc<LiveTls>>,
     admin_address: Option<SocketAddr>,
 }
 
@@ -141,7 +148,6 @@ impl Server {
             .map_err(|error| StartError::Listen(settings.listen.public, error))?;
         let admin_listener = settings.listen.admin.map(listen_for_operators).transpose()?;
         let room = Arc::new(Semaphore::new(settings.limits.connections));
-        let patience = Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
         let control = Control {
             path: PathBuf::from(path),
             clock: clock.clone(),
@@ -152,7 +158,7 @@ impl Server {
             stop,
         };
         let mut threads = Vec::with_capacity(workers + 1);
-        let store = settings.store.clone();
+        let (store, manner) = (settings.store.clone(), manner(&settings));
         let (desk, calls) = Desk::new();
         let first = control::First { settings, store, findings, admin_listener, calls };
         let (announce, announced) = oneshot::channel();
@@ -172,18 +178,16 @@ impl Server {
                 clock: clock.clone(),
                 access: access.clone(),
                 recent: Recent::new(),
+                landlord: Arc::new(Landlord::new(Arc::clone(&ready.live), clock.clone())),
                 ids: RequestIds::new(random()?),
                 within: within(desk.clone()),
             };
-            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);
+            let tls = ready.tls.clone();
+            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), &manner, tls);
             let stop = Stop { signal: stopped.clone() };
             threads.push(spawn_worker(number, worker, listener, stop)?);
         }
-        let mut writer = None;
-        if writes_access_lines {
-            let access = access.clone();
-            writer = Some(spawn("access", move || access.drain_into(&mut std::io::stdout()))?);
-        }
+        let writer = writes_access_lines.then(|| write_lines(access.clone())).transpose()?;
         Ok(Running {
             public: listeners.address,
             admin: ready.admin_address,
@@ -194,6 +198,15 @@ impl Server {
             metrics,
             warnings: Report::new(source, warnings),
         })
+    }
+}
+
+/// How connections are treated, and which begin with a PROXY header.
+fn manner(settings: &Settings) -> Manner {
+    Manner {
+        patience: Patience { head: settings.timeouts.header, idle: settings.timeouts.idle },
+        http2: settings.http2,
+        proxied: Arc::new(TrustedProxies::new(settings.proxied.clone())),
     }
 }
 
@@ -218,6 +231,10 @@ fn spawn(
     run: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.into()).spawn(run)
+}
+
+fn write_lines(access: AccessLog) -> std::io::Result<JoinHandle<()>> {
+    spawn("access", move || access.drain_into(&mut std::io::stdout()))
 }
 
 fn spawn_worker(
@@ -307,9 +324,12 @@ pub fn compile(loaded: &mut Loaded, findings: &mut Findings) -> Option<Gateway> 
     let mut secrets = Secrets::new(loaded.source.folder());
     // Only what it says is wanted: `build` ends with nothing when there is an error.
     drop(logins::sealing(&settings, &mut secrets, findings));
-    let kept = Kept::new(Clock::system(), Metrics::new().ok()?, None, 0);
+    let (clock, metrics) = (Clock::system(), Metrics::new().ok()?);
+    let ground = Ground { metrics: &metrics, clock: &clock, before: None };
+    tls::compile(loaded, &settings, &ground, findings);
+    let kept = Kept::new(clock, metrics, None, 0);
     Gateway::build(loaded, &settings, &kept, findings).map(|built| {
-        let Built { gateway, remotes: _ } = built;
+        let Built { gateway, remotes: _, pools: _ } = built;
         gateway
     })
 }

@@ -102,7 +102,7 @@ impl Trial {
         let Some(built) = Gateway::build(&mut loaded, &settings, &kept, &mut findings) else {
             return Err(refused(Report::new(loaded.source, findings)));
         };
-        let Built { gateway, remotes } = built;
+        let Built { gateway, remotes, pools: _ } = built;
         for keys in &remotes {
             tasks.spawn(Arc::clone(keys).run());
         }
@@ -132,10 +132,11 @@ impl Trial {
             Ok(parts) => parts,
             Err(status) => return Asked::Unread(status),
         };
+        let connected = Peer::direct(from);
         let peer = if self.gateway.trusted_proxies().contains(from) {
-            self.gateway.peer_behind(from, &parts.headers)
+            self.gateway.peer_behind(&connected, &parts.headers)
         } else {
-            Peer::direct(from)
+            connected
         };
         let mut trail = Trail::verbose(Instant::now());
         let recent = Recent::new();

@@ -25,16 +25,42 @@ pub struct Metrics {
     pub decisions: IntCounterVec,
     /// How long deciding took, by route.
     pub decision_seconds: HistogramVec,
+    /// Answers cut because their caller may not stay, by route and reason.
+    pub streams_cut: IntCounterVec,
     /// Client connections open now.
     pub connections: IntGauge,
+    /// Handshakes of TLS with clients, by outcome.
+    pub tls_handshakes: IntCounterVec,
+    /// Until when a certificate in force is good, by the first name in it.
+    pub tls_certificate_expiry: IntGaugeVec,
     /// Client connections refused because of a limit.
     pub connections_refused: IntCounter,
     /// Requests refused because they came too fast, by rate.
     pub rate_limited: IntCounterVec,
+    /// Client connections that speak HTTP/2 now; they are among all of them.
+    pub http2_connections: IntGauge,
+    /// Requests that came over HTTP/2.
+    pub http2_requests: IntCounter,
+    /// Those that ended before their answer was whole: the client gave up, or took too long.
+    pub http2_abandoned: IntCounter,
     /// Requests that were malformed below the level of a decision.
     pub malformed: IntCounter,
     /// Connections to upstreams, by upstream and outcome (`opened`, `failed`).
     pub upstream_connections: IntCounterVec,
+    /// Endpoints by upstream and state (`healthy`, `sick`, `ejected`).
+    pub upstream_endpoints: IntGaugeVec,
+    /// Times that an endpoint was ejected, by upstream.
+    pub upstream_ejections: IntCounterVec,
+    /// Active checks by upstream and result (`passed`, `failed`).
+    pub upstream_checks: IntCounterVec,
+    /// Requests repeated at another endpoint, by upstream and outcome (`sent`, `withheld`).
+    pub upstream_retries: IntCounterVec,
+    /// Requests refused by upstream and reason (`full`, `unfit`).
+    pub upstream_refused: IntCounterVec,
+    /// Requests under way, by upstream.
+    pub upstream_in_flight: IntGaugeVec,
+    /// Requests that wait for one under way to end, by upstream.
+    pub upstream_queued: IntGaugeVec,
     /// Verified tokens found in the cache.
     pub token_hits: IntCounter,
     /// Tokens not found in the cache.
@@ -112,7 +138,25 @@ impl Metrics {
                 "How long deciding took.",
                 DECISION_BUCKETS,
             )?,
+            streams_cut: counters(
+                r,
+                "streams_cut_total",
+                "Answers cut because their token expired or a credential was revoked.",
+                &["route", "reason"],
+            )?,
             connections: gauge(r, "connections", "Client connections open now.")?,
+            tls_handshakes: counters(
+                r,
+                "tls_handshakes_total",
+                "Handshakes of TLS with clients.",
+                &["outcome"],
+            )?,
+            tls_certificate_expiry: int_gauges(
+                r,
+                "tls_certificate_expiry_timestamp_seconds",
+                "Until when a certificate in force is good.",
+                &["certificate"],
+            )?,
             connections_refused: counter(
                 r,
                 "connections_refused_total",
@@ -124,6 +168,17 @@ impl Metrics {
                 "Requests refused because they came too fast.",
                 &["rate"],
             )?,
+            http2_connections: gauge(
+                r,
+                "http2_connections",
+                "Client connections that speak HTTP/2 now.",
+            )?,
+            http2_requests: counter(r, "http2_requests_total", "Requests that came over HTTP/2.")?,
+            http2_abandoned: counter(
+                r,
+                "http2_abandoned_total",
+                "Requests over HTTP/2 that ended before their answer was whole.",
+            )?,
             malformed: counter(
                 r,
                 "http_malformed_total",
@@ -134,6 +189,48 @@ impl Metrics {
                 "upstream_connections_total",
                 "Connections to upstreams.",
                 &["upstream", "outcome"],
+            )?,
+            upstream_endpoints: int_gauges(
+                r,
+                "upstream_endpoints",
+                "Endpoints by state.",
+                &["upstream", "state"],
+            )?,
+            upstream_ejections: counters(
+                r,
+                "upstream_ejections_total",
+                "Times that an endpoint was ejected.",
+                &["upstream"],
+            )?,
+            upstream_checks: counters(
+                r,
+                "upstream_checks_total",
+                "Active checks.",
+                &["upstream", "result"],
+            )?,
+            upstream_retries: counters(
+                r,
+                "upstream_retries_total",
+                "Requests repeated at another endpoint, or not for want of budget.",
+                &["upstream", "outcome"],
+            )?,
+            upstream_refused: counters(
+                r,
+                "upstream_refused_total",
+                "Requests refused before an endpoint was asked.",
+                &["upstream", "reason"],
+            )?,
+            upstream_in_flight: int_gauges(
+                r,
+                "upstream_in_flight",
+                "Requests under way, where they are counted.",
+                &["upstream"],
+            )?,
+            upstream_queued: int_gauges(
+                r,
+                "upstream_queued",
+                "Requests that wait for one under way to end.",
+                &["upstream"],
             )?,
             token_hits: counter(
                 r,

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -14,6 +15,8 @@ use super::head::Framing;
 use super::link::Link;
 use super::pool::Pools;
 use super::sending::{SendFault, Sending};
+use super::several::Escort;
+use super::tunnel::Tunnel;
 use crate::gateway::Destination;
 
 /// Why an answer that had begun could not be read to its end.
@@ -22,12 +25,18 @@ pub enum AnswerFault {
     /// The connection failed.
     #[error("the connection to the upstream failed")]
     Connection(#[source] std::io::Error),
+    /// The next piece, or the whole, did not come in time.
+    #[error("the upstream fell silent within its answer")]
+    Late,
     /// The connection ended before the body did.
     #[error("the upstream ended the answer early")]
     Cut,
     /// The body is not the coding it says to be.
     #[error("the answer's body is broken")]
     Coding(#[from] BrokenChunk),
+    /// The caller may not stay.
+    #[error("the caller's credentials are not good any more")]
+    Revoked,
     /// The request's own body could not be read to its end while the answer was under way.
     #[error("the request body ended early: {0}")]
     RequestBody(BodyFault),
@@ -46,6 +55,8 @@ enum State {
     Length(u64),
     Chunked(Chunked),
     UntilClose,
+    /// Not read here, but by [`Tunnel`].
+    Tunnel,
     Done,
 }
 
@@ -59,6 +70,8 @@ pub(super) struct Source {
     pub(super) destination: Arc<Destination>,
     /// Whether another request may follow.
     pub(super) keeps_alive: bool,
+    /// Of an upstream whose requests are counted.
+    pub(super) escort: Option<Box<Escort>>,
 }
 
 impl ResponseBody {
@@ -68,6 +81,7 @@ impl ResponseBody {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Chunked(Chunked::Size),
             Framing::UntilClose => State::UntilClose,
+            Framing::Tunnel => State::Tunnel,
         };
         let mut body = Self { state, source: Some(Box::new(source)) };
         if matches!(body.state, State::Done) {
@@ -76,14 +90,33 @@ impl ResponseBody {
         body
     }
 
+    /// The connection behind an answer that switched protocols.
+    pub fn into_tunnel(self) -> Option<Tunnel> {
+        match (self.state, self.source) {
+            (State::Tunnel, Some(source)) => Some(Tunnel::new(*source)),
+            _ => None,
+        }
+    }
+
     /// The message is over: its connection is free, when both sides agree that it is.
     fn end(&mut self) {
         self.state = State::Done;
-        if let Some(source) = self.source.take()
-            && source.keeps_alive
-            && source.sending.is_done()
-        {
+        let Some(mut source) = self.source.take() else { return };
+        if let Some(escort) = &mut source.escort {
+            escort.load.succeeded();
+        }
+        if source.keeps_alive && source.sending.is_done() {
             source.pools.give_back(&source.destination, source.link);
+        }
+    }
+
+    /// Half an answer is a failure of whoever gave it, unless the client's own body broke.
+    fn fail(&mut self, fault: &AnswerFault) {
+        if let Some(mut source) = self.source.take()
+            && let Some(escort) = &mut source.escort
+            && !matches!(fault, AnswerFault::RequestBody(_))
+        {
+            escort.load.failed(Instant::now());
         }
     }
 
@@ -92,7 +125,7 @@ impl ResponseBody {
         let Some(source) = self.source.as_mut() else { return Ok(Piece::End(HeaderMap::new())) };
         let read = &mut source.link.read;
         match &mut self.state {
-            State::Done => Ok(Piece::End(HeaderMap::new())),
+            State::Done | State::Tunnel => Ok(Piece::End(HeaderMap::new())),
             State::Chunked(coding) => Ok(coding.take(read)?),
             _ if read.is_empty() => Ok(Piece::More),
             State::UntilClose => Ok(Piece::Data(read.split().freeze())),
@@ -114,7 +147,16 @@ impl ResponseBody {
         {
             return Poll::Ready(Err(AnswerFault::RequestBody(fault)));
         }
-        match ready!(source.link.poll_read(cx)) {
+        let read = source.link.poll_read(cx);
+        if let Some(escort) = &mut source.escort {
+            if read.is_ready() {
+                escort.late_at = None;
+            } else if let Some(deadline) = escort.deadline() {
+                ready!(source.link.poll_alarm(deadline, cx));
+                return Poll::Ready(Err(AnswerFault::Late));
+            }
+        }
+        match ready!(read) {
             Ok(0) if matches!(self.state, State::UntilClose) => {
                 self.end();
                 Poll::Ready(Ok(()))
@@ -123,6 +165,12 @@ impl ResponseBody {
             Ok(_) => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(AnswerFault::Connection(error))),
         }
+    }
+
+    /// Ready once each [`LOOK_EVERY`](super::LOOK_EVERY), while it is asked; never after the end.
+    pub fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(source) = self.source.as_mut() else { return Poll::Pending };
+        source.link.poll_look(cx)
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, AnswerFault>> {
@@ -143,7 +191,7 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
-        if matches!(self.state, State::Done) {
+        if self.is_end_stream() {
             return Poll::Ready(None);
         }
         Poll::Ready(match ready!(self.poll_piece(cx)) {
@@ -160,7 +208,7 @@ impl Body for ResponseBody {
             // Never happens: more is read above.
             Ok(Piece::More) => None,
             Err(fault) => {
-                self.source = None;
+                self.fail(&fault);
                 self.state = State::Done;
                 Some(Err(fault))
             }
@@ -168,13 +216,13 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, State::Done | State::Tunnel)
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.state {
             State::Length(left) => SizeHint::with_exact(left),
-            State::Done => SizeHint::with_exact(0),
+            State::Done | State::Tunnel => SizeHint::with_exact(0),
             State::Chunked(_) | State::UntilClose => SizeHint::default(),
         }
     }

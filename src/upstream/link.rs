@@ -3,31 +3,35 @@
 
 use std::future::Future;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::time::Instant;
 
 use bytes::BytesMut;
 use http::Method;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Sleep;
 
+use super::LOOK_EVERY;
 use super::UpstreamError;
+use super::announce;
 use super::body::BodyFault;
 use super::head;
 use super::head::{Head, HeadFault};
 use super::sending::{SendFault, Sending};
-use crate::gateway::Address;
+use super::stream::Stream;
+use crate::endpoint::Address;
+use crate::endpoint::Connected;
+use crate::endpoint::Endpoint;
 use crate::gateway::Destination;
 
 /// A connection on which one request at a time is under way.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// What was read and not yet taken.
     pub(super) read: BytesMut,
     /// Fires no later than the deadline in force; armed again only when it fires. A timer armed
@@ -36,6 +40,13 @@ pub(super) struct Link {
     /// When the link was last given back.
     pub(super) idle_since: Instant,
     idle_timeout: Duration,
+    /// When it is too old to be kept, if its address was looked up: however busy it is, what the name
+    /// stands for by then is found out.
+    pub(super) expires: Option<Instant>,
+    /// Under which number it is kept while nobody uses it.
+    pub(super) slot: usize,
+    /// Counts it, where connections are bounded.
+    connected: Option<Connected>,
 }
 
 /// Why an exchange failed.
@@ -55,25 +66,37 @@ pub(super) enum Lost {
 
 impl Link {
     /// Opens a connection within the destination's `connect_timeout`.
-    pub(super) async fn open(destination: &Destination) -> Result<Self, UpstreamError> {
+    pub(super) async fn open(
+        destination: &Destination,
+        endpoint: &Endpoint,
+        client: IpAddr,
+    ) -> Result<Self, UpstreamError> {
+        let connected = match destination.connections {
+            Some(most) => Some(endpoint.connect(most).ok_or(UpstreamError::Full)?),
+            None => None,
+        };
         let connecting = async {
-            let stream = match &destination.address {
-                Address::Socket(address) => TcpStream::connect(address).await?,
-                Address::Name(name, port) => connect_by_name(name, *port).await?,
-            };
-            stream.set_nodelay(true)?;
+            let mut stream = Stream::connect(&endpoint.address).await?;
+            if let Some(version) = destination.announces {
+                stream.write_all(&announce::header(version, Some(client))).await?;
+            }
             Ok(stream)
         };
         let stream = tokio::time::timeout(destination.connect_timeout, connecting)
             .await
             .map_err(|_| UpstreamError::ConnectTimeout)?
             .map_err(UpstreamError::Connect)?;
+        let now = Instant::now();
+        let is_named = matches!(endpoint.address, Address::Name(..));
         Ok(Self {
             stream,
             read: BytesMut::new(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            idle_since: Instant::now(),
+            idle_since: now,
             idle_timeout: destination.idle_timeout,
+            expires: is_named.then(|| now + LOOKED_UP_AGAIN),
+            slot: endpoint.slot,
+            connected,
         })
     }
 
@@ -164,17 +187,35 @@ impl Link {
             wait.writes = sending.writes();
         }
         let deadline = *wait.deadline.get_or_insert_with(|| Instant::now() + wait.timeout);
+        self.poll_alarm(deadline, cx)
+    }
+
+    /// Ready once the deadline has passed.
+    pub(super) fn poll_alarm(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         // A deadline before the alarm's is rare: a route with a shorter timeout than the last one.
         if self.alarm.deadline() > deadline.into() {
             self.alarm.as_mut().reset(deadline.into());
         }
         while self.alarm.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if now >= deadline {
                 return Poll::Ready(());
             }
-            self.alarm.as_mut().reset(deadline.into());
+            // No later than whoever waits wants to look whether it may.
+            self.alarm.as_mut().reset(deadline.min(now + LOOK_EVERY).into());
         }
         Poll::Pending
+    }
+
+    /// Ready when the alarm fires, which is at most [`LOOK_EVERY`] away.
+    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.alarm.as_mut().poll(cx));
+        self.alarm.as_mut().reset((Instant::now() + LOOK_EVERY).into());
+        // Leaves the waker.
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            self.alarm.as_mut().reset((Instant::now() + LOOK_EVERY).into());
+        }
+        Poll::Ready(())
     }
 
     /// Reads some bytes; zero at the end.
@@ -195,6 +236,11 @@ impl Link {
                 self.stream.try_read_buf(&mut self.read),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock
             )
+    }
+
+    /// Whether others are refused a connection while this one is not used.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.connected.as_ref().is_some_and(Connected::is_wanted)
     }
 
     /// Whether nobody used the connection for longer than its destination allows.
@@ -226,22 +272,7 @@ impl From<Lost> for UpstreamError {
     }
 }
 
-async fn connect_by_name(name: &str, port: u16) -> std::io::Result<TcpStream> {
-    let mut failure = std::io::Error::from(std::io::ErrorKind::NotFound);
-    for address in tokio::net::lookup_host((name, port)).await?.take(MOST_ADDRESSES) {
-        match connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    TcpStream::connect(address).await
-}
-
+/// How long a name stands for the address that it was first found to.
+const LOOKED_UP_AGAIN: Duration = Duration::from_mins(1);
 /// Room that is made for one read, in bytes.
 const READ_AT_ONCE: usize = 8 * 1024;
-/// Addresses of one name that are tried.
-const MOST_ADDRESSES: usize = 8;

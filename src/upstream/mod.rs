@@ -2,6 +2,7 @@
 //!
 //! No decision is taken here and no status is known; each worker has its own [`Upstreams`].
 
+mod announce;
 mod answer_body;
 mod body;
 mod chunked;
@@ -9,8 +10,14 @@ mod head;
 mod link;
 mod pool;
 mod sending;
+mod several;
+mod stream;
+mod tunnel;
+pub mod watch;
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use http::Method;
@@ -22,11 +29,15 @@ pub use answer_body::{AnswerFault, ResponseBody};
 pub use body::{BodyFault, RequestBody, TrailerRules};
 pub use chunked::BrokenChunk;
 pub use head::HeadFault;
-use link::Lost;
+use head::{Framing, Head};
+use link::{Link, Lost};
 use pool::Pools;
 use sending::Sending;
+pub use tunnel::Tunnel;
 
+use crate::endpoint::Endpoint;
 use crate::gateway::Denial;
+use crate::gateway::Destination;
 use crate::gateway::Pass;
 use crate::gateway::Sealed;
 use crate::telemetry::Metrics;
@@ -58,6 +69,35 @@ pub enum UpstreamError {
     /// The request's own body could not be read to its end.
     #[error("the request body ended early: {0}")]
     RequestBody(BodyFault),
+    /// There are as many requests or connections as there may be.
+    #[error("the upstream has no room for another request")]
+    Full,
+    /// Every endpoint is sick, or rests.
+    #[error("no endpoint of the upstream is fit to be asked")]
+    Unfit,
+}
+
+/// One request on its way.
+#[derive(Debug)]
+struct Errand {
+    destination: Arc<Destination>,
+    /// The head of the request, as it goes out.
+    parts: Parts,
+    client: IpAddr,
+    opens_websocket: bool,
+    /// Whether doing it twice does no harm.
+    may_repeat: bool,
+    /// How long the first byte of an answer may take, from `now` on.
+    timeout: Duration,
+    now: Instant,
+}
+
+/// Why one endpoint gave no answer.
+#[derive(Debug)]
+struct Failure {
+    error: UpstreamError,
+    /// It got nothing of the request.
+    is_unsent: bool,
 }
 
 impl Upstreams {
@@ -91,25 +131,52 @@ impl Upstreams {
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
         let sealed = pass.seal(parts);
         let mut sending = Sending::new(&sealed, body);
-        let Sealed { parts, destination, ours: _ } = sealed;
-        let mut reused = self.pools.checkout(&destination, now);
+        let Sealed { parts, destination, client, ours: _, opens_websocket } = sealed;
+        let errand =
+            Errand { destination, parts, client, opens_websocket, may_repeat, timeout, now };
+        let Some(endpoint) = &errand.destination.sole else {
+            // Boxed: what it needs must not make every other request larger.
+            return Box::pin(self.send_to_pool(errand, sending)).await;
+        };
+        let (link, head) =
+            self.ask(endpoint, &errand, &mut sending).await.map_err(|failure| failure.error)?;
+        let (pools, destination) = (Arc::clone(&self.pools), errand.destination);
+        let keeps_alive = head.keeps_alive;
+        let source = Source { link, sending, pools, destination, keeps_alive, escort: None };
+        Ok(head.response.map(|()| ResponseBody::new(head.framing, source)))
+    }
+
+    /// Asks one endpoint; on a stale connection at most twice.
+    async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        errand: &Errand,
+        sending: &mut Sending,
+    ) -> Result<(Box<Link>, Head), Failure> {
+        let mut reused = self.pools.checkout(endpoint.slot, errand.now);
         loop {
             let is_reused = reused.is_some();
             let mut link = match reused.take() {
                 Some(link) => link,
-                None => self.pools.open(&destination).await?,
+                None => self
+                    .pools
+                    .open(&errand.destination, endpoint, errand.client)
+                    .await
+                    .map_err(|error| Failure { error, is_unsent: true })?,
             };
-            match link.exchange(&mut sending, &parts.method, now, timeout).await {
-                Ok(head) => {
-                    let pools = Arc::clone(&self.pools);
-                    let keeps_alive = head.keeps_alive;
-                    let source = Source { link, sending, pools, destination, keeps_alive };
-                    return Ok(head.response.map(|()| ResponseBody::new(head.framing, source)));
+            match link.exchange(sending, &errand.parts.method, errand.now, errand.timeout).await {
+                Ok(head) if !errand.may_be(&head) => {
+                    let error = UpstreamError::Refused(HeadFault::Upgrade);
+                    return Err(Failure { error, is_unsent: false });
                 }
+                Ok(head) => return Ok((link, head)),
                 // The upstream closed a connection that nobody used, at the very moment of its use.
                 Err(Lost::Unsent(_)) if is_reused => sending.rewind(),
-                Err(Lost::Broken(_)) if is_reused && may_repeat => sending.rewind(),
-                Err(lost) => return Err(lost.into()),
+                Err(Lost::Broken(_)) if is_reused && errand.may_repeat => sending.rewind(),
+                Err(lost) => {
+                    let is_unsent = matches!(lost, Lost::Unsent(_));
+                    return Err(Failure { error: lost.into(), is_unsent });
+                }
             }
         }
     }
@@ -117,6 +184,15 @@ impl Upstreams {
     /// Closes connections that were unused for too long or that the upstream closed.
     pub fn sweep(&self) {
         self.pools.sweep();
+    }
+}
+
+impl Errand {
+    /// Whether an answer may be what it is: only who asked for a WebSocket gets one.
+    fn may_be(&self, head: &Head) -> bool {
+        head.framing != Framing::Tunnel
+            || (self.opens_websocket
+                && tunnel::agrees(head.response.headers(), &self.parts.headers))
     }
 }
 
@@ -130,9 +206,18 @@ impl From<&UpstreamError> for Denial {
             UpstreamError::RequestBody(BodyFault::TooLarge) => Self::BodyTooLarge,
             UpstreamError::RequestBody(BodyFault::TooSlow) => Self::BodyTimeout,
             UpstreamError::RequestBody(BodyFault::Broken) => Self::BodyBroken,
+            UpstreamError::Full => {
+                Self::UpstreamBusy("the upstream has no room for another request")
+            }
+            UpstreamError::Unfit => {
+                Self::UpstreamBusy("no endpoint of the upstream is fit to be asked")
+            }
         }
     }
 }
+
+/// How often an exchange that takes long wakes its task, at least, to see whether it may go on.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// RFC 9110 §9.2.2, without methods that no upstream is asked for.
 fn is_idempotent(method: &Method) -> bool {

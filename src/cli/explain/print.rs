@@ -14,7 +14,6 @@ use crate::config::Carrier;
 use crate::config::CheckSettings;
 use crate::config::Settings;
 use crate::config::TokenSettings;
-use crate::gateway::Address;
 use crate::gateway::Decision;
 use crate::gateway::Denial;
 use crate::gateway::Pass;
@@ -199,14 +198,12 @@ impl Denied {
 impl Allowed {
     fn of(mut pass: Pass, mut parts: Parts, peer: &Peer, masks: &Masks) -> Self {
         crate::proxy::prepare(&mut parts, peer, &mut pass);
-        let Sealed { mut parts, ours, destination } = pass.seal(parts);
+        let Sealed { mut parts, ours, destination, client: _, opens_websocket: _ } =
+            pass.seal(parts);
         parts.headers.extend(ours.into_iter().map(|(name, value)| (Some(name), value)));
         Self {
             upstream: destination.name.to_string(),
-            address: match &destination.address {
-                Address::Socket(address) => address.to_string(),
-                Address::Name(name, port) => format!("{name}:{port}"),
-            },
+            address: destination.pool.to_string(),
             request: masks.request_line(&parts),
             headers: masks.headers(&parts.headers),
         }
@@ -240,7 +237,7 @@ impl Masks {
                     masks.parameters.extend(parameters.map(str::to_owned));
                 }
                 CheckSettings::Header(header) => masks.headers.push(header.name.clone()),
-                CheckSettings::Basic => {}
+                CheckSettings::Basic | CheckSettings::Certificate(_) => {}
             }
         }
         masks

@@ -155,6 +155,7 @@ fn route(door: &Arc<Door>, access: Access, kept: &Kept) -> Route {
     Route {
         // Their own limits count failures, in `account`.
         rates: Rates::default(),
+        websocket_idle: None,
         metrics: RouteMetrics::new(&kept.metrics, &id),
         id: RouteId::new(id),
         target: Target::Door(Arc::clone(door)),

@@ -18,13 +18,13 @@ use crate::config::Settings;
 use crate::config::UpstreamSettings;
 use crate::config::is_ours;
 use crate::dialect::SecondFactor;
+use crate::endpoint::Pool;
 use crate::gateway::checks::{Check, Gate};
 use crate::gateway::denial::Kind;
 use crate::gateway::identity::Fact;
 use crate::gateway::identity::ForwardRule;
 use crate::gateway::kept::Kept;
 use crate::gateway::route::Access;
-use crate::gateway::route::Address;
 use crate::gateway::route::Destination;
 use crate::gateway::route::Route;
 use crate::gateway::route::Target;
@@ -45,6 +45,8 @@ pub(super) struct Routes {
     pub(super) identity_names: Vec<HeaderName>,
     /// By which paths are judged that no route encloses.
     pub(super) fallback: Option<Require>,
+    /// Every upstream, whether a route leads there or not.
+    pub(super) pools: Vec<Arc<Pool>>,
 }
 
 /// What every route is compiled against.
@@ -122,8 +124,9 @@ pub(super) fn compile(
     let identity_names =
         compiled.iter().flat_map(|(_, route)| &route.forward).chain(&ground.forward);
     let identity_names = identity_names.map(|rule| rule.name.clone()).collect();
+    let pools = ground.destinations.values().map(|to| Arc::clone(&to.pool)).collect();
     match RouteTable::build(compiled) {
-        Ok(table) => Some(Routes { table, identity_names, fallback: ground.fallback }),
+        Ok(table) => Some(Routes { table, identity_names, fallback: ground.fallback, pools }),
         Err(conflicts) => {
             for conflict in conflicts {
                 report(conflict, &written, findings);
@@ -191,6 +194,7 @@ impl Ground<'_> {
             rates: self
                 .rates
                 .of_route(entry.rates.as_deref().unwrap_or(self.default_rates), findings),
+            websocket_idle: upgrades(entry, findings).then_some(self.settings.streams.idle),
             metrics: RouteMetrics::new(&self.kept.metrics, id),
         })
     }
@@ -224,7 +228,7 @@ impl Ground<'_> {
         let checks = require.checks();
         let mut gates = checks.iter().filter_map(|index| match &self.checks.get(index.0)?.gate {
             Gate::User(user) => user.dialect.clone(),
-            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) => None,
+            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) | Gate::Certificate(_) => None,
         });
         gates.next().map_or(Voice::Plain, Voice::Dialect)
     }
@@ -319,6 +323,16 @@ impl Ground<'_> {
     }
 }
 
+fn upgrades(entry: &RouteEntry, findings: &mut Findings) -> bool {
+    let Some(upgrade) = &entry.upgrade else { return false };
+    if upgrade.value != "websocket" {
+        findings
+            .error(upgrade.place, format!("`{}` cannot be upgraded to", **upgrade))
+            .help("the one protocol is `websocket`");
+    }
+    true
+}
+
 fn allow(text: &At<String>, params: &[String], findings: &mut Findings) -> Option<Expression> {
     let params: Vec<&str> = params.iter().map(String::as_str).collect();
     Expression::parse(text, &params)
@@ -330,18 +344,16 @@ fn allow(text: &At<String>, params: &[String], findings: &mut Findings) -> Optio
 }
 
 fn destination(name: &str, upstream: &UpstreamSettings, kept: &Kept) -> Destination {
-    let bare = upstream.address.host.trim_start_matches('[').trim_end_matches(']');
-    let address = match bare.parse() {
-        Ok(ip) => Address::Socket(std::net::SocketAddr::new(ip, upstream.address.port)),
-        Err(_) => Address::Name(upstream.address.host.clone(), upstream.address.port),
-    };
+    let pool = kept.pool(name, upstream);
     Destination {
         name: UpstreamName::new(name),
-        slot: kept.slot(&address),
-        address,
+        sole: pool.sole(),
+        pool,
         connect_timeout: upstream.connect_timeout,
         idle_timeout: upstream.idle_timeout,
         idle_connections: upstream.idle_connections,
+        connections: upstream.connections,
+        announces: upstream.proxy_protocol,
     }
 }
 
@@ -361,7 +373,10 @@ fn forward_rules(
             Some(fact) => rules.push(ForwardRule { name: header, fact }),
             None => findings
                 .error(fact.place, format!("`{}` is no fact about the caller", **fact))
-                .help("write app.id, app.scopes, user.id, user.issuer, or user.CLAIM such as user.sub"),
+                .help(
+                    "write app.id, app.scopes, user.id, user.issuer, user.CLAIM such as user.sub, \
+                     certificate.subject, certificate.sha256, certificate.dns or certificate.uris",
+                ),
         }
     }
     rules

@@ -5,12 +5,15 @@ pub mod authority;
 mod client;
 mod gate;
 mod gateway;
+mod hpack;
+pub mod http2;
 mod issuer;
 pub mod keys;
 pub mod oracle;
 pub mod people;
 pub mod process;
 mod secure;
+pub mod tls_client;
 mod upstream;
 mod wire;
 
@@ -23,6 +26,9 @@ pub use client::End;
 pub use gate::Gate;
 pub use gateway::Setup;
 pub use gateway::World;
+pub use http2::Frame;
+pub use http2::Gone;
+pub use http2::Http2;
 pub use issuer::Issuer;
 pub use issuer::Manner;
 pub use secure::Secure;
@@ -38,7 +44,18 @@ pub use wire::find;
 pub use wire::latin1;
 
 use std::time::Duration;
+use std::time::Instant;
 
 /// The longest that any single wait may take; a healthy machine needs a thousandth of it, and one that
 /// compiles something else meanwhile shall not fail.
 pub const DEADLINE: Duration = Duration::from_mins(1);
+
+/// Asks again and again until it is so.
+#[track_caller]
+pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < until, "never happened: {what}");
+        std::thread::yield_now();
+    }
+}

@@ -1,12 +1,13 @@
-//! One client connection: HTTP/1.1 with deadlines that cost a busy connection nothing.
+//! HTTP/1.1 to a client, with deadlines that cost a busy connection nothing.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::time::Instant;
@@ -20,40 +21,59 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::Parts;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
-use super::worker::Worker;
+use super::super::worker::Worker;
+use super::{LINGER_BYTES, LINGER_FOR, Patience, Stream, poll_drop};
 use crate::inquiry::Peer;
-use crate::proxy::Answer;
+use crate::proxy::{Answer, Over, Switched, Tunnel};
 use crate::upstream::AnswerFault;
 
-/// How long a connection may take over its parts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// For a whole head, from its first byte; for the first one, from the connection's opening.
-    pub(super) head: Duration,
-    /// For the next head to begin, and for the client to take more of its answer.
-    pub(super) idle: Duration,
-}
-
-/// Serves a connection to its end; one that opens while the worker drains serves one request.
-pub(super) async fn serve(
-    stream: TcpStream,
-    peer: Peer,
+/// Serves a connection that was accepted at `opened` to its end; one that opens while the worker
+/// drains serves one request.
+pub(super) async fn serve<S: Stream>(
+    stream: S,
+    (peer, opened): (Peer, Instant),
     worker: Arc<Worker>,
     patience: Patience,
 ) -> Result<(), hyper::Error> {
+    let switched = Mutex::new(None);
+    converse(stream, (&peer, opened), (&worker, patience), &switched).await?;
+    let tunnel = switched.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Some(mut tunnel) = tunnel else { return Ok(()) };
+    // Of this very type: nobody else makes connections.
+    let Ok(parts) = (&mut tunnel.upgrade).await?.downcast::<Watched<S>>() else { return Ok(()) };
+    let Parts { mut io, read_buf, .. } = parts;
+    if tunnel.run(io.inner.inner_mut(), read_buf).await == Over::Broken {
+        io.activity.is_torn.store(true, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Speaks HTTP, to the end of the connection or of its being HTTP's.
+async fn converse<S: Stream>(
+    stream: S,
+    (peer, opened): (&Peer, Instant),
+    (worker, patience): (&Worker, Patience),
+    switched: &Mutex<Option<Tunnel>>,
+) -> Result<(), hyper::Error> {
     let mut is_last = worker.is_draining();
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::new(Activity::new(opened));
     let io = Watched {
         inner: TokioIo::new(stream),
         activity: Arc::clone(&activity),
         lingering: Lingering::NotYet,
     };
-    let service =
-        service_fn(|request: Request<Incoming>| answer(&worker, &peer, &activity, request));
-    let mut connection = pin!(protocol().keep_alive(!is_last).serve_connection(io, service));
+    let service = service_fn(async |request: Request<Incoming>| {
+        let mut response = answer((worker, peer), &activity, request).await;
+        if let Some(tunnel) = Switched::take(&mut response) {
+            switched.lock().unwrap_or_else(PoisonError::into_inner).replace(tunnel);
+        }
+        Ok::<_, Infallible>(response)
+    });
+    let connection = protocol().keep_alive(!is_last).serve_connection(io, service);
+    let mut connection = pin!(connection.with_upgrades());
     let mut alarm = pin!(tokio::time::sleep(patience.head));
     let mut draining = pin!(worker.draining.notified());
     poll_fn(|cx| {
@@ -91,24 +111,23 @@ pub(super) async fn serve(
 }
 
 /// How HTTP is read from a client, wherever it is.
-pub(super) fn protocol() -> http1::Builder {
+pub(in crate::server) fn protocol() -> http1::Builder {
     let mut protocol = http1::Builder::new();
     protocol.max_buf_size(LARGEST_HEAD).header_read_timeout(None);
     protocol
 }
 
 async fn answer(
-    worker: &Worker,
-    peer: &Peer,
+    (worker, peer): (&Worker, &Peer),
     activity: &Arc<Activity>,
     request: Request<Incoming>,
-) -> Result<Response<Ending>, std::convert::Infallible> {
+) -> Response<Ending> {
     #[cfg(test)]
-    super::tests::panic_if_asked(&request);
+    crate::server::tests::panic_if_asked(&request);
     let arrived = activity.begin_request(!request.body().is_end_stream());
     let knows_no_chunks = request.version() == Version::HTTP_10;
     let response = worker.proxy.serve(request, peer, arrived).await;
-    Ok(response.map(|answer| Ending { answer, activity: Arc::clone(activity), knows_no_chunks }))
+    response.map(|answer| Ending { answer, activity: Arc::clone(activity), knows_no_chunks })
 }
 
 /// An answer that tells [`Activity`] when it is over: until then the connection is busy, however
@@ -166,9 +185,9 @@ struct Activity {
 }
 
 impl Activity {
-    fn new() -> Self {
+    const fn new(opened: Instant) -> Self {
         Self {
-            opened: Instant::now(),
+            opened,
             phase: AtomicU8::new(HEAD),
             since_nanos: AtomicU64::new(0),
             had_body: AtomicBool::new(false),
@@ -247,8 +266,8 @@ const LINGER: u8 = 3;
 
 /// The socket, telling [`Activity`] when bytes come in, and closing so that the last answer arrives.
 #[derive(Debug)]
-struct Watched {
-    inner: TokioIo<TcpStream>,
+struct Watched<S: Stream> {
+    inner: TokioIo<S>,
     activity: Arc<Activity>,
     lingering: Lingering,
 }
@@ -261,37 +280,25 @@ enum Lingering {
     Reading(usize),
 }
 
-impl Watched {
+impl<S: Stream> Watched<S> {
     fn poll_linger(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<io::Result<()>> {
-        let mut dropped = [0; 4096];
-        while left > 0 {
-            let mut buf = hyper::rt::ReadBuf::new(&mut dropped);
-            if Pin::new(&mut self.inner).poll_read(cx, buf.unfilled())?.is_pending() {
-                self.lingering = Lingering::Reading(left);
-                return Poll::Pending;
-            }
-            match buf.filled().len() {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        self.lingering = Lingering::Reading(0);
-        Poll::Ready(Ok(()))
+        let outcome = poll_drop(&mut self.inner, cx, &mut left);
+        self.lingering = Lingering::Reading(left);
+        outcome
     }
 }
 
 /// RFC 9112 §8: a client of HTTP/1.0 would take the end of the connection for the end of an answer that
 /// broke off; a reset it cannot take for one.
-impl Drop for Watched {
+impl<S: Stream> Drop for Watched<S> {
     fn drop(&mut self) {
         if self.activity.is_torn.load(Ordering::Relaxed) {
-            // A socket that refuses has been closed already.
-            let _ = self.inner.inner().set_zero_linger();
+            self.inner.inner().reset_when_closed();
         }
     }
 }
 
-impl Read for Watched {
+impl<S: Stream> Read for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -305,7 +312,7 @@ impl Read for Watched {
     }
 }
 
-impl Write for Watched {
+impl<S: Stream> Write for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -368,7 +375,3 @@ const COPIED: usize = 2048;
 /// Stands above every bound of ours, so that too long a target or header is refused with a document;
 /// hyper refuses bare what is larger still.
 const LARGEST_HEAD: usize = 128 * 1024;
-/// Bytes of an unread body that are read and dropped while closing.
-const LINGER_BYTES: usize = 1024 * 1024;
-/// How long that may take.
-const LINGER_FOR: Duration = Duration::from_secs(1);
