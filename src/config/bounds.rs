@@ -114,6 +114,7 @@ pub(super) const LIMIT_TARGET: Bound = bytes("limits.target", Some(8 * KIB), [64
 pub(super) const LIMIT_HEADERS: Bound = bytes("limits.headers", Some(32 * KIB), [KIB, 64 * KIB]);
 pub(super) const LIMIT_HEADER_COUNT: Bound = count("limits.header_count", Some(96), [8, 96]);
 pub(super) const LIMIT_BODY: Bound = bytes("limits.body", Some(100 * MIB), [0, TIB]);
+pub(super) const LIMIT_SLOWEST_BODY: Bound = bytes("limits.slowest_body", Some(64), [0, MIB]);
 pub(super) const LIMIT_TOKEN: Bound = bytes("limits.token", Some(8 * KIB), [256, 16 * KIB]);
 pub(super) const LIMIT_CONNECTIONS: Bound =
     count("limits.connections", Some(10_000), [1, 1_000_000]);
@@ -142,7 +143,7 @@ pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND
 pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
 
 /// The whole table, in the order of the reference file.
-pub const BOUNDS: [&Bound; 63] = [
+pub const BOUNDS: [&Bound; 64] = [
     &TLS_HANDSHAKE_TIMEOUT,
     &TLS_HANDSHAKES,
     &ENDPOINT_WEIGHT,
@@ -186,6 +187,7 @@ pub const BOUNDS: [&Bound; 63] = [
     &LIMIT_HEADERS,
     &LIMIT_HEADER_COUNT,
     &LIMIT_BODY,
+    &LIMIT_SLOWEST_BODY,
     &LIMIT_TOKEN,
     &LIMIT_CONNECTIONS,
     &LIMIT_CALLERS,

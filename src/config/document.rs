@@ -358,6 +358,9 @@ pub struct Limits {
     /// Largest request body (413).
     #[serde(default)]
     pub body: Option<At<Size>>,
+    /// Fewest bytes of a request body in each second, once `timeouts.body` was waited (408); none of gRPC.
+    #[serde(default)]
+    pub slowest_body: Option<At<Size>>,
     /// Longest token (401).
     #[serde(default)]
     pub token: Option<At<Size>>,

@@ -89,6 +89,8 @@ pub struct LimitSettings {
     pub header_count: usize,
     /// Largest request body, in bytes.
     pub body: u64,
+    /// Fewest bytes of a request body in each second; 0 asks for none.
+    pub slowest_body: u64,
     /// Longest token, in bytes.
     pub token: usize,
     /// Client connections open at once.
@@ -225,6 +227,7 @@ impl LimitSettings {
             headers: to_usize(bounds::LIMIT_HEADERS.bytes(limits.headers.as_ref(), findings)),
             header_count: bounds::LIMIT_HEADER_COUNT.count(limits.header_count.as_ref(), findings),
             body: bounds::LIMIT_BODY.bytes(limits.body.as_ref(), findings),
+            slowest_body: bounds::LIMIT_SLOWEST_BODY.bytes(limits.slowest_body.as_ref(), findings),
             token: to_usize(bounds::LIMIT_TOKEN.bytes(limits.token.as_ref(), findings)),
             connections: bounds::LIMIT_CONNECTIONS.count(limits.connections.as_ref(), findings),
             tell_rates: limits.tell_rates,

@@ -38,7 +38,7 @@ impl Reason {
             Self::MethodNotAllowed => {
                 "The path is known, the method is not; `Allow` lists those that are."
             }
-            Self::RequestTimeout => "The request body stalled.",
+            Self::RequestTimeout => "The request body stalled, or came too slowly.",
             Self::BodyTooLarge => "The body is larger than `limits.body` or the route's `body`.",
             Self::TargetTooLong => "The target is longer than `limits.target`.",
             Self::RateLimited => {

@@ -83,6 +83,7 @@ pub struct Gateway {
     stripping: Arc<Stripping>,
     unmatched: Arc<RouteMetrics>,
     body_timeout: Duration,
+    slowest_body: u64,
     /// Those that count every request.
     rates: Rates,
     tells_rates: bool,
@@ -336,6 +337,11 @@ impl Gateway {
     /// How long the next piece of a request body may take.
     pub const fn body_timeout(&self) -> Duration {
         self.body_timeout
+    }
+
+    /// Bytes of a request body that must come in each second; 0 asks for none.
+    pub const fn slowest_body(&self) -> u64 {
+        self.slowest_body
     }
 
     /// The counters of a route, or those of requests that no route took.

@@ -56,6 +56,7 @@ use crate::message::Body;
 use crate::message::RequestId;
 use crate::message::RequestIds;
 use crate::telemetry::AccessLog;
+use crate::upstream::BodyPatience;
 use crate::upstream::RequestBody;
 use crate::upstream::ResponseBody;
 use crate::upstream::TrailerRules;
@@ -134,7 +135,7 @@ impl Proxy {
             Decision::Allow(mut pass) => {
                 pass.route().metrics.allowed(decided.duration_since(arrived));
                 let rules = || rules(pass.reserved(), pass.stripping());
-                let (limit, patience) = (pass.route().body_limit, gateway.body_timeout());
+                let (limit, patience) = (pass.route().body_limit, patience(&gateway, &record));
                 let body = RequestBody::streaming(body, limit, patience, rules);
                 // The guard must not be kept while an upstream takes its time.
                 drop(gateway);
@@ -149,7 +150,8 @@ impl Proxy {
                 let rules = || rules(pass.reserved(), pass.stripping());
                 // Whichever is smaller: a body that tells no length has only this to stop it.
                 let limit = pending.route().body_limit.min(MOST_CONFIRMED);
-                let body = RequestBody::streaming(body, limit, gateway.body_timeout(), rules);
+                let patience = patience(&gateway, &record);
+                let body = RequestBody::streaming(body, limit, patience, rules);
                 drop(gateway);
                 if is_logged {
                     record.describe(self, &parts, &trail, client_of(peer, trail.client));
@@ -158,7 +160,7 @@ impl Proxy {
             }
             Decision::Enter(entry) => {
                 let rules = || rules(entry.reserved(), entry.stripping());
-                let (limit, patience) = (entry.route().body_limit, gateway.body_timeout());
+                let (limit, patience) = (entry.route().body_limit, patience(&gateway, &record));
                 let body = RequestBody::streaming(body, limit, patience, rules);
                 drop(gateway);
                 if is_logged {
@@ -342,6 +344,12 @@ fn refuse(denial: &Denial, voice: &Voice, mut record: Record) -> Response<Answer
         return Answer::of_status(denial.status(), response, record);
     }
     Answer::own(voice.respond(denial, record.id()), record)
+}
+
+/// A call of gRPC may say little for long; what it may not is say nothing.
+fn patience(gateway: &Gateway, record: &Record) -> BodyPatience {
+    let slowest = if record.speaks_grpc() { 0 } else { gateway.slowest_body() };
+    BodyPatience { piece: gateway.body_timeout(), slowest }
 }
 
 fn rules(reserved: &Arc<IdentityNames>, stripping: &Arc<Stripping>) -> TrailerRules {

@@ -26,7 +26,7 @@ use http::request::Parts;
 
 use answer_body::Source;
 pub use answer_body::{AnswerFault, ResponseBody};
-pub use body::{BodyFault, RequestBody, TrailerRules};
+pub use body::{BodyFault, BodyPatience, RequestBody, TrailerRules};
 pub use chunked::BrokenChunk;
 pub use head::HeadFault;
 use head::{Framing, Head};

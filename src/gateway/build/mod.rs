@@ -91,6 +91,7 @@ impl Gateway {
             }),
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
+            slowest_body: settings.limits.slowest_body,
             rates: everywhere,
             tells_rates: settings.limits.tell_rates,
             metrics: kept.metrics.clone(),

@@ -1,3 +1,4 @@
-//! How often somebody may call, and what whoever comes too often is told.
+//! How often somebody may call and how slowly, and what whoever goes beyond is told.
 
+mod bodies;
 mod rates;

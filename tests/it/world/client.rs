@@ -112,6 +112,14 @@ impl Client {
         }
     }
 
+    /// Waits for `patience`, or until anything arrives; whether nothing did.
+    pub fn is_quiet(&mut self, patience: Duration) -> bool {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+        let arrived = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        arrived.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Tells the peer that nothing more will be sent.
     pub fn finish_sending(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);

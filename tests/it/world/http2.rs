@@ -6,6 +6,7 @@ use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use super::Ask;
 use super::DEADLINE;
@@ -148,7 +149,7 @@ impl Http2 {
 
     /// Sends bytes for as long as the peer takes any; a second without one counts as an end.
     pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.stream.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+        self.stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
         self.stream.write_all(bytes)
     }
 
@@ -251,6 +252,14 @@ impl Http2 {
             self.step()?;
         }
         Ok(())
+    }
+
+    /// Waits for `patience`, or until anything arrives; whether nothing did.
+    pub fn is_quiet(&mut self, patience: Duration) -> bool {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+        let arrived = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        arrived.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Goes away, so that the other side reads an end.
