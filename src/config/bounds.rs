@@ -118,6 +118,8 @@ pub(super) const LIMIT_SLOWEST_BODY: Bound = bytes("limits.slowest_body", Some(6
 pub(super) const LIMIT_TOKEN: Bound = bytes("limits.token", Some(8 * KIB), [256, 16 * KIB]);
 pub(super) const LIMIT_CONNECTIONS: Bound =
     count("limits.connections", Some(10_000), [1, 1_000_000]);
+pub(super) const LIMIT_CONNECTIONS_PER_ADDRESS: Bound =
+    count("limits.connections_per_address", None, [1, 1_000_000]);
 pub(super) const LIMIT_CALLERS: Bound = count("limits.callers", Some(131_072), [1024, 16_777_216]);
 pub(super) const TIMEOUT_HEADER: Bound =
     time("timeouts.header", Some(10 * SECOND), [100, 5 * MINUTE]);
@@ -143,7 +145,7 @@ pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND
 pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
 
 /// The whole table, in the order of the reference file.
-pub const BOUNDS: [&Bound; 64] = [
+pub const BOUNDS: [&Bound; 65] = [
     &TLS_HANDSHAKE_TIMEOUT,
     &TLS_HANDSHAKES,
     &ENDPOINT_WEIGHT,
@@ -190,6 +192,7 @@ pub const BOUNDS: [&Bound; 64] = [
     &LIMIT_SLOWEST_BODY,
     &LIMIT_TOKEN,
     &LIMIT_CONNECTIONS,
+    &LIMIT_CONNECTIONS_PER_ADDRESS,
     &LIMIT_CALLERS,
     &TIMEOUT_HEADER,
     &TIMEOUT_BODY,

@@ -367,6 +367,9 @@ pub struct Limits {
     /// Client connections open at once.
     #[serde(default)]
     pub connections: Option<At<u32>>,
+    /// Of these, from one address (IPv6: one /64); no bound by default.
+    #[serde(default)]
+    pub connections_per_address: Option<At<u32>>,
     /// Names of the rates that every request is counted by.
     #[serde(default)]
     pub rates: Vec<At<String>>,

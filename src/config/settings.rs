@@ -95,6 +95,8 @@ pub struct LimitSettings {
     pub token: usize,
     /// Client connections open at once.
     pub connections: usize,
+    /// Of these, from one address, if there is a bound.
+    pub connections_per_address: Option<usize>,
     /// Whether answers tell where the rates stand.
     pub tell_rates: bool,
     /// Callers that rates count apart.
@@ -230,6 +232,8 @@ impl LimitSettings {
             slowest_body: bounds::LIMIT_SLOWEST_BODY.bytes(limits.slowest_body.as_ref(), findings),
             token: to_usize(bounds::LIMIT_TOKEN.bytes(limits.token.as_ref(), findings)),
             connections: bounds::LIMIT_CONNECTIONS.count(limits.connections.as_ref(), findings),
+            connections_per_address: bounds::LIMIT_CONNECTIONS_PER_ADDRESS
+                .count_if(limits.connections_per_address.as_ref(), findings),
             tell_rates: limits.tell_rates,
             callers: bounds::LIMIT_CALLERS.count(limits.callers.as_ref(), findings),
         }

@@ -46,9 +46,10 @@ impl Reason {
             Self::RequestTimeout => 4,
             Self::TooManyAttempts
             | Self::RateLimited
+            | Self::TooManyConnections
             | Self::BodyTooLarge
             | Self::HeaderTooLarge => 8,
-            Self::BadGateway | Self::Unavailable | Self::GatewayTimeout => 14,
+            Self::BadGateway | Self::Unavailable | Self::Overloaded | Self::GatewayTimeout => 14,
         }
     }
 }

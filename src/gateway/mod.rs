@@ -37,7 +37,7 @@ use http::uri::PathAndQuery;
 pub use build::Built;
 use checks::{Checks, ClientAddress, Established, Gate, Presented};
 pub use decision::{Decision, Entry, Pass, Sealed};
-pub use denial::{Denial, Kind, Reason};
+pub use denial::{Crowd, Denial, Kind, Reason};
 pub use door::{Door, Service};
 pub use identity::{Fact, ForwardRule, IdentityNames};
 pub use kept::Kept;

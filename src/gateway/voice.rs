@@ -137,6 +137,7 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         Denial::Malformed(_)
         | Denial::Carried(_, CarryError::Repeated)
         | Denial::Carried(Kind::Header, CarryError::Malformed)
+        | Denial::Crowded(_)
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
@@ -195,6 +196,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::Malformed(_) if denial.reason() == Reason::MalformedRequest => Failure::Malformed,
         Denial::Malformed(_)
         | Denial::NoRoute
+        | Denial::Crowded(_)
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway

@@ -37,6 +37,7 @@ pub use tunnel::{Over, Switched, Tunnel};
 
 use crate::clock::Clock;
 use crate::gateway::Asking;
+use crate::gateway::Crowd;
 use crate::gateway::Decision;
 use crate::gateway::Denial;
 use crate::gateway::Entry;
@@ -177,6 +178,25 @@ impl Proxy {
                 refuse(&denial, trail.voice(), record)
             }
         }
+    }
+
+    /// Answers a request on a connection for which there is no room.
+    pub fn turn_away(
+        &self,
+        request: Request<Incoming>,
+        connected: &Peer,
+        arrived: Instant,
+        crowd: Crowd,
+    ) -> Response<Answer> {
+        let gateway = self.live.current();
+        let (parts, _unread) = request.into_parts();
+        let (denial, trail) = (Denial::Crowded(crowd), Trail::silent());
+        gateway.unmatched().denied(denial.reason().code(), arrived.elapsed());
+        let mut record = self.record(&gateway, &parts, &trail, arrived);
+        if gateway.access_log().enabled {
+            record.describe(self, &parts, &trail, connected.client);
+        }
+        refuse(&denial, trail.voice(), record)
     }
 
     /// Reads the whole body, which may hold the second factor, before anything goes on.

@@ -10,6 +10,7 @@ mod listen;
 mod logins;
 mod operators;
 mod proxied;
+mod room;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -25,7 +26,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -54,6 +54,7 @@ use connection::Patience;
 use control::Control;
 pub use control::Order;
 use control::StartFailure;
+use room::Room;
 use tls::{Ground, LiveTls};
 pub use trial::{Asked, Judged, Trial};
 use worker::{Manner, Stop, Worker};
@@ -147,7 +148,7 @@ impl Server {
         let listeners = listen::bind(settings.listen.public, workers)
             .map_err(|error| StartError::Listen(settings.listen.public, error))?;
         let admin_listener = settings.listen.admin.map(listen_for_operators).transpose()?;
-        let room = Arc::new(Semaphore::new(settings.limits.connections));
+        let room = Arc::new(Room::new(&settings.limits));
         let control = Control {
             path: PathBuf::from(path),
             clock: clock.clone(),
@@ -155,6 +156,7 @@ impl Server {
             seed: random()?,
             watches_files,
             shutdown: settings.shutdown,
+            room: Arc::clone(&room),
             stop,
         };
         let mut threads = Vec::with_capacity(workers + 1);

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection;
-use super::connection::{Patience, Protocol};
+use super::connection::{Opened, Patience, Protocol};
 use super::proxied;
 use super::proxied::Told;
-use super::tls::LiveTls;
+use super::room::{Crowded, Doorstep, Place, Room, Seat};
+use super::tls::{LiveTls, Tls};
 use crate::config::Http2Settings;
+use crate::gateway::Crowd;
 use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
 use crate::proxy::Proxy;
@@ -29,8 +31,7 @@ pub(super) struct Worker {
     pub(super) draining: Notify,
     is_draining: AtomicBool,
     pub(super) metrics: Metrics,
-    /// Counts connections of all workers together.
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     pub(super) patience: Patience,
     pub(super) http2: Http2Settings,
     /// Who must tell for whom it connects.
@@ -71,7 +72,7 @@ impl Worker {
     pub(super) fn new(
         proxy: Proxy,
         metrics: Metrics,
-        room: Arc<Semaphore>,
+        room: Arc<Room>,
         manner: &Manner,
         tls: Option<Arc<LiveTls>>,
     ) -> Self {
@@ -159,48 +160,126 @@ impl Worker {
                 return;
             }
         };
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
-            self.metrics.connections_refused.inc();
-            return;
-        };
         // Answers are whole messages; waiting to fill a segment only delays them.
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        self.metrics.connections.inc();
-        let worker = Arc::clone(self);
-        let open = self.metrics.connections.clone();
-        let open = OnDrop(Some(move || open.dec()));
-        // Two tasks, so that one in clear is not as large as one with a session.
-        let Some(tls) = self.tls.as_ref().map(|live| live.current()) else {
-            connections.spawn(async move {
-                let (_open, _place) = (open, place);
-                worker.serve_in_clear(stream, address.ip()).await
-            });
+        let (worker, socket) = (Arc::clone(self), address.ip());
+        let Some(place) = self.room.enter() else {
+            self.metrics.connections_refused.inc();
+            // Beyond those who can be told at once, connections end without a word.
+            if let Some(doorstep) = self.room.stand_by() {
+                connections.spawn(worker.turn_away(stream, socket, doorstep));
+            }
             return;
         };
-        connections.spawn(async move {
-            let (_open, _place, mut stream) = (open, place, stream);
-            let Some(client) = worker.client_of(&mut stream, address.ip()).await else {
-                return Ok(());
-            };
-            match tls.accept(stream, client).await {
-                Some((session, peer)) => {
-                    connection::serve(session, Protocol::Http1, peer, worker).await
-                }
-                None => Ok(()),
-            }
-        });
+        let open = Open::new(self.metrics.connections.clone(), place);
+        // Two tasks, so that one in clear is not as large as one with a session.
+        match self.tls.as_ref().map(|live| live.current()) {
+            None => connections.spawn(worker.serve_in_clear(stream, socket, open)),
+            Some(tls) => connections.spawn(worker.serve_secured(tls, stream, socket, open)),
+        };
     }
 
     async fn serve_in_clear(
         self: Arc<Self>,
         mut stream: TcpStream,
         socket: IpAddr,
+        open: Open,
     ) -> Result<(), hyper::Error> {
         let Some(client) = self.client_of(&mut stream, socket).await else { return Ok(()) };
+        let Ok(_seat) = self.seat(client) else {
+            drop(open);
+            return Box::pin(self.refuse(stream, client)).await;
+        };
+        let _open = open;
+        self.in_clear(stream, client, None).await
+    }
+
+    async fn serve_secured(
+        self: Arc<Self>,
+        tls: Arc<Tls>,
+        mut stream: TcpStream,
+        socket: IpAddr,
+        open: Open,
+    ) -> Result<(), hyper::Error> {
+        let Some(client) = self.client_of(&mut stream, socket).await else { return Ok(()) };
+        let Ok(_seat) = self.seat(client) else {
+            drop(open);
+            return Box::pin(self.refuse(stream, client)).await;
+        };
+        let _open = open;
+        self.secured(tls, stream, client, None).await
+    }
+
+    async fn in_clear(
+        self: Arc<Self>,
+        stream: TcpStream,
+        client: IpAddr,
+        crowd: Option<Crowd>,
+    ) -> Result<(), hyper::Error> {
         let protocol = if self.http2.prior_knowledge { Protocol::Either } else { Protocol::Http1 };
-        connection::serve(stream, protocol, Peer::direct(client), self).await
+        let opened = Opened::by(Peer::direct(client), crowd);
+        connection::serve(stream, protocol, opened, self).await
+    }
+
+    async fn secured(
+        self: Arc<Self>,
+        tls: Arc<Tls>,
+        stream: TcpStream,
+        client: IpAddr,
+        crowd: Option<Crowd>,
+    ) -> Result<(), hyper::Error> {
+        let Some((session, peer)) = tls.accept(stream, client).await else { return Ok(()) };
+        connection::serve(session, Protocol::Http1, Opened::by(peer, crowd), self).await
+    }
+
+    /// A place among the connections of a client's network. Trusted proxies come for many clients.
+    fn seat(&self, client: IpAddr) -> Result<Option<Seat>, Crowded> {
+        self.room.sit(client).or_else(|crowded| {
+            let speaks_for_many = self.proxy.live.current().trusted_proxies().contains(client);
+            if speaks_for_many { Ok(None) } else { Err(crowded) }
+        })
+    }
+
+    /// Tells a client that its network has all the connections that it may have.
+    async fn refuse(
+        self: Arc<Self>,
+        stream: TcpStream,
+        client: IpAddr,
+    ) -> Result<(), hyper::Error> {
+        self.metrics.connections_refused.inc();
+        let Some(doorstep) = self.room.stand_by() else { return Ok(()) };
+        self.tell(stream, client, (Crowd::Address, doorstep)).await
+    }
+
+    /// Tells a client that there is no room for anybody.
+    async fn turn_away(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        socket: IpAddr,
+        doorstep: Doorstep,
+    ) -> Result<(), hyper::Error> {
+        let client = tokio::time::timeout(TOLD_WITHIN, self.client_of(&mut stream, socket)).await;
+        let Ok(Some(client)) = client else { return Ok(()) };
+        self.tell(stream, client, (Crowd::Everybody, doorstep)).await
+    }
+
+    /// Tells a client that it is not served: one that knows comes back later, one that does not tries
+    /// again at once.
+    async fn tell(
+        self: Arc<Self>,
+        stream: TcpStream,
+        client: IpAddr,
+        (crowd, _doorstep): (Crowd, Doorstep),
+    ) -> Result<(), hyper::Error> {
+        let telling = async {
+            match self.tls.as_ref().map(|live| live.current()) {
+                None => Arc::clone(&self).in_clear(stream, client, Some(crowd)).await,
+                Some(tls) => Arc::clone(&self).secured(tls, stream, client, Some(crowd)).await,
+            }
+        };
+        tokio::time::timeout(TOLD_WITHIN, telling).await.unwrap_or(Ok(()))
     }
 
     /// The client of a connection: who opened it, unless that is one who must tell of another.
@@ -248,18 +327,28 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Runs its closure when it goes, also when the task is aborted or panics.
-struct OnDrop<F: FnOnce()>(Option<F>);
+/// A connection that is counted until it goes, also when its task is aborted or panics.
+struct Open {
+    gauge: IntGauge,
+    _place: Place,
+}
 
-impl<F: FnOnce()> Drop for OnDrop<F> {
+impl Open {
+    fn new(gauge: IntGauge, place: Place) -> Self {
+        gauge.inc();
+        Self { gauge, _place: place }
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
-        if let Some(run) = self.0.take() {
-            run();
-        }
+        self.gauge.dec();
     }
 }
 
 /// How often unused upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long a connection may take to be told that there is no room for it.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// How long accepting rests after an error of the listener.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

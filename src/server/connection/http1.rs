@@ -25,21 +25,20 @@ use hyper::upgrade::Parts;
 use hyper_util::rt::TokioIo;
 
 use super::super::worker::Worker;
-use super::{LINGER_BYTES, LINGER_FOR, Patience, Stream, poll_drop};
-use crate::inquiry::Peer;
+use super::{LINGER_BYTES, LINGER_FOR, Opened, Patience, Stream, poll_drop};
 use crate::proxy::{Answer, Over, Switched, Tunnel};
 use crate::upstream::AnswerFault;
 
-/// Serves a connection that was accepted at `opened` to its end; one that opens while the worker
+/// Serves a connection to its end; one that opens while the worker
 /// drains serves one request.
 pub(super) async fn serve<S: Stream>(
     stream: S,
-    (peer, opened): (Peer, Instant),
+    opened: Opened,
     worker: Arc<Worker>,
     patience: Patience,
 ) -> Result<(), hyper::Error> {
     let switched = Mutex::new(None);
-    converse(stream, (&peer, opened), (&worker, patience), &switched).await?;
+    converse(stream, &opened, (&worker, patience), &switched).await?;
     let tunnel = switched.into_inner().unwrap_or_else(PoisonError::into_inner);
     let Some(mut tunnel) = tunnel else { return Ok(()) };
     // Of this very type: nobody else makes connections.
@@ -54,19 +53,19 @@ pub(super) async fn serve<S: Stream>(
 /// Speaks HTTP, to the end of the connection or of its being HTTP's.
 async fn converse<S: Stream>(
     stream: S,
-    (peer, opened): (&Peer, Instant),
+    opened: &Opened,
     (worker, patience): (&Worker, Patience),
     switched: &Mutex<Option<Tunnel>>,
 ) -> Result<(), hyper::Error> {
-    let mut is_last = worker.is_draining();
-    let activity = Arc::new(Activity::new(opened));
+    let mut is_last = worker.is_draining() || opened.crowd.is_some();
+    let activity = Arc::new(Activity::new(opened.at));
     let io = Watched {
         inner: TokioIo::new(stream),
         activity: Arc::clone(&activity),
         lingering: Lingering::NotYet,
     };
     let service = service_fn(async |request: Request<Incoming>| {
-        let mut response = answer((worker, peer), &activity, request).await;
+        let mut response = answer((worker, opened), &activity, request).await;
         if let Some(tunnel) = Switched::take(&mut response) {
             switched.lock().unwrap_or_else(PoisonError::into_inner).replace(tunnel);
         }
@@ -118,7 +117,7 @@ pub(in crate::server) fn protocol() -> http1::Builder {
 }
 
 async fn answer(
-    (worker, peer): (&Worker, &Peer),
+    (worker, opened): (&Worker, &Opened),
     activity: &Arc<Activity>,
     request: Request<Incoming>,
 ) -> Response<Ending> {
@@ -126,7 +125,10 @@ async fn answer(
     crate::server::tests::panic_if_asked(&request);
     let arrived = activity.begin_request(!request.body().is_end_stream());
     let knows_no_chunks = request.version() == Version::HTTP_10;
-    let response = worker.proxy.serve(request, peer, arrived).await;
+    let response = match opened.crowd {
+        None => worker.proxy.serve(request, &opened.peer, arrived).await,
+        Some(crowd) => worker.proxy.turn_away(request, &opened.peer, arrived, crowd),
+    };
     response.map(|answer| Ending { answer, activity: Arc::clone(activity), knows_no_chunks })
 }
 

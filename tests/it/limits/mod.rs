@@ -1,4 +1,5 @@
 //! How often somebody may call and how slowly, and what whoever goes beyond is told.
 
 mod bodies;
+mod connections;
 mod rates;

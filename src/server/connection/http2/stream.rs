@@ -24,8 +24,8 @@ use hyper::body::Incoming;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
+use super::super::Opened;
 use super::head;
-use crate::inquiry::Peer;
 use crate::proxy::Answer;
 use crate::server::worker::Worker;
 use crate::upstream::AnswerFault;
@@ -34,7 +34,7 @@ use crate::upstream::AnswerFault;
 #[derive(Debug)]
 pub(super) struct Client {
     worker: Arc<Worker>,
-    peer: Peer,
+    opened: Opened,
     begun: AtomicU64,
     abandoned: AtomicU64,
     /// The request whose task is about to be started.
@@ -42,10 +42,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(worker: Arc<Worker>, peer: Peer) -> Self {
+    pub(super) fn new(worker: Arc<Worker>, opened: Opened) -> Self {
         worker.metrics.http2_connections.inc();
         let (begun, abandoned) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { worker, peer, begun, abandoned, next: Mutex::new(None) }
+        Self { worker, opened, begun, abandoned, next: Mutex::new(None) }
     }
 
     /// Whether a request ever came.
@@ -88,8 +88,11 @@ async fn answer(
     let (mut parts, body) = request.into_parts();
     head::settle(&mut parts);
     let request = Request::from_parts(parts, body);
-    let Client { worker, peer, .. } = &*taking.client;
-    let response = worker.proxy.serve(request, peer, taking.begun).await;
+    let Client { worker, opened, .. } = &*taking.client;
+    let response = match opened.crowd {
+        None => worker.proxy.serve(request, &opened.peer, taking.begun).await,
+        Some(crowd) => worker.proxy.turn_away(request, &opened.peer, taking.begun, crowd),
+    };
     taking.wait();
     if response.body().is_end_stream() {
         taking.finish();
