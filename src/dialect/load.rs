@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Dialect;
 use super::parts::Parts;
 use crate::config::At;
+use crate::config::CallChoice;
 use crate::config::Findings;
 use crate::config::PRESETS;
 use crate::config::Preset;
@@ -34,6 +35,19 @@ impl Layer {
         }
         parts
     }
+
+    /// What leaves out a call that is nowhere says something other than what was meant.
+    fn judge_left_out(&self, own: &Parts, lower: &Parts, findings: &mut Findings) {
+        for (kind, place) in &own.left_out {
+            let own = self.preset.calls.get(kind);
+            let is_own = own.is_some_and(|call| matches!(call.value, CallChoice::Call(_)));
+            if !is_own && !lower.calls.contains_key(kind) {
+                findings
+                    .error(*place, format!("there is no call `{}` to leave out", kind.name()))
+                    .help("`none` leaves out a call of the preset that `extends` names");
+            }
+        }
+    }
 }
 
 impl Dialect {
@@ -54,7 +68,9 @@ impl Dialect {
             let mut found = Findings::new();
             let spoken = generation.as_ref().filter(|one| one.layer == index);
             let spoken = spoken.map(|one| one.name.as_str());
-            parts = parts.under(layer.parts(spoken, &mut found));
+            let upper = layer.parts(spoken, &mut found);
+            layer.judge_left_out(&upper, &parts, &mut found);
+            parts = parts.under(upper);
             is_good &= !found.has_errors();
             findings.adopt(found, &layer.source);
         }

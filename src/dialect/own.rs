@@ -212,6 +212,38 @@ fn a_preset_stands_on_another_and_says_only_what_differs() {
 }
 
 #[test]
+fn a_call_of_what_is_extended_is_left_out() {
+    let mine = |calls: &str| load(&format!("dialect: mine\nextends: redis-7.4\n{calls}"));
+    let loaded = |(dialect, report): (Option<Dialect>, String)| {
+        dialect.unwrap_or_else(|| panic!("{report}")).calls
+    };
+    let calls = loaded(mine("calls:\n  password_add: none\n"));
+    assert!(
+        !calls.contains_key(&CallKind::PasswordAdd)
+            && calls.contains_key(&CallKind::PasswordReplace)
+    );
+    let generation = "generations: { open: {}, shut: { calls: { password_add: none } } }\n";
+    let open = loaded(mine(&format!("generation: open\n{generation}")));
+    assert!(open.contains_key(&CallKind::PasswordAdd));
+    let shut = loaded(mine(&format!("generation: shut\n{generation}")));
+    assert!(!shut.contains_key(&CallKind::PasswordAdd));
+
+    for (call, place, message) in [
+        ("logout: none", "4:11", "there is no call `logout` to leave out"),
+        ("login: none", "1:10", "a dialect without a `login` call opens no door"),
+        ("password_add: nobody", "4:17", "expected a call, or `none`"),
+        ("password_add: 7", "4:3", "invalid type: integer `7`, expected a call, or `none`"),
+    ] {
+        let (dialect, report) = mine(&format!("calls:\n  {call}\n"));
+        assert!(dialect.is_none(), "{call}");
+        assert!(report.starts_with(&format!("error: {message}\n")), "{call}\n{report}");
+        assert!(report.contains(&format!("--> acme.yaml:{place}\n")), "{call}\n{report}");
+    }
+    let (_, report) = load(&SIXTH.replace("answers:\n", "  refresh: none\nanswers:\n"));
+    assert!(report.contains("error: there is no call `refresh` to leave out\n"), "{report}");
+}
+
+#[test]
 fn presets_in_a_circle_and_borrowed_names_are_refused() {
     let (_, report) = load("dialect: acme\nextends: \"file:acme.yaml\"\n");
     assert!(

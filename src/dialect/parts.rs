@@ -39,6 +39,8 @@ pub(super) struct Parts {
     pub(super) refresh: Option<RefreshTerms>,
     pub(super) token: TokenParts,
     pub(super) calls: BTreeMap<CallKind, CallParts>,
+    /// Calls of what is below that are not to be there, and where that is said.
+    pub(super) left_out: BTreeMap<CallKind, Place>,
     pub(super) answers: BTreeMap<Failure, Arc<Answer>>,
     pub(super) refusals: BTreeMap<Refusal, Arc<Answer>>,
 }
@@ -76,7 +78,9 @@ pub(super) struct CallParts {
 impl Parts {
     /// Lays `upper` over this.
     pub(super) fn under(mut self, upper: Self) -> Self {
+        self.calls.retain(|kind, _| !upper.left_out.contains_key(kind));
         self.calls.extend(upper.calls);
+        self.left_out.extend(upper.left_out);
         self.answers.extend(upper.answers);
         self.refusals.extend(upper.refusals);
         Self {
@@ -86,6 +90,7 @@ impl Parts {
             refresh: upper.refresh.or(self.refresh),
             token: self.token.under(upper.token),
             calls: self.calls,
+            left_out: self.left_out,
             answers: self.answers,
             refusals: self.refusals,
         }

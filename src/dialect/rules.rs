@@ -20,25 +20,27 @@ use crate::config::CallEntry;
 use crate::config::CallKind;
 use crate::config::FieldEntry;
 use crate::config::Findings;
+use crate::config::Place;
 use crate::config::is_attribute;
 use crate::json::Pointer;
 
 pub(super) fn compile(
     kind: CallKind,
-    entry: &At<CallEntry>,
+    entry: &CallEntry,
+    place: Place,
     findings: &mut Findings,
 ) -> Option<CallParts> {
     let matches = matches(kind, &entry.matches, findings);
     let fields = fields(kind, entry, findings);
     let caller = caller(kind, entry, findings);
     if let Some(caller) = caller {
-        judge_proof(kind, caller, entry, findings);
+        judge_proof((kind, caller), entry, place, findings);
     }
     let body = body(entry, &fields, findings);
     let success = Answer::compile(&entry.success, Use::Success, findings);
     let answers = compile::failures(&entry.answers, findings);
     Some(CallParts {
-        place: entry.place,
+        place,
         matches: matches?,
         caller: caller?,
         body: body?,
@@ -103,12 +105,17 @@ fn caller(kind: CallKind, entry: &CallEntry, findings: &mut Findings) -> Option<
 }
 
 /// What proves who calls must be among what is read.
-fn judge_proof(kind: CallKind, caller: Caller, entry: &At<CallEntry>, findings: &mut Findings) {
+fn judge_proof(
+    (kind, caller): (CallKind, Caller),
+    entry: &CallEntry,
+    place: Place,
+    findings: &mut Findings,
+) {
     for slot in proofs(kind, caller) {
         if !entry.fields.get(slot.name()).is_some_and(|field| field.required) {
             let (kind, slot) = (kind.name(), slot.name());
             findings.error(
-                entry.place,
+                place,
                 format!("`{kind}` needs the field `{slot}`, and needs it `required`"),
             );
         }
