@@ -56,7 +56,10 @@ async fn whoever_registers_is_in_under_one_name() {
     let world = world().await;
     let register = async |login: &str, password: &str| {
         let address = HOME.parse::<IpAddr>().unwrap();
-        world.accounts.register(login, Secret::new(password), Map::new(), address).await
+        world
+            .accounts
+            .register(login, Secret::new(password), (Map::new(), Vec::new()), address)
+            .await
     };
     register("Bob@example.com", PASSWORD).await.unwrap();
     world.sign_in(attempt("bob@example.com", PASSWORD)).await.unwrap();
@@ -77,7 +80,10 @@ async fn names_are_not_found_out_by_registering_them() {
     world.user("alice", UserState::Active).await;
     let register = async || {
         let address = ABROAD.parse::<IpAddr>().unwrap();
-        world.accounts.register("alice", Secret::new(PASSWORD), Map::new(), address).await
+        world
+            .accounts
+            .register("alice", Secret::new(PASSWORD), (Map::new(), Vec::new()), address)
+            .await
     };
     for _ in 0..40 {
         assert_eq!(register().await.unwrap_err(), RegisterError::NameTaken);

@@ -74,6 +74,7 @@ impl World {
             login: Login::parse(login).unwrap(),
             state,
             attributes: Map::new(),
+            unique: Vec::new(),
             permissions: Value::Null,
             password: Some(hash_password(Secret::new(PASSWORD), cost, &[]).unwrap()),
         };

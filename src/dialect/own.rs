@@ -175,6 +175,12 @@ fn calls_and_answers_are_judged_where_they_stand() {
         "12:17",
         "the bounds of `password` are out of bounds",
     );
+    assert_refused(
+        "/who/0, type: string",
+        "/who/0, unique: true, type: string",
+        "11:14",
+        "`login` cannot be `unique`",
+    );
 }
 
 #[test]

@@ -175,7 +175,9 @@ fn rule(slot: Slot, field: &At<FieldEntry>, findings: &mut Findings) -> Option<F
     let pointer = pointer?;
     let name = pointer.names().last().unwrap_or_default().to_owned();
     let is_required = field.required;
-    Some(FieldRule { slot, pointer, name, kind: kind?, is_required, min, max, blank: blank? })
+    let is_unique = unique(&slot, field, findings);
+    let (kind, blank) = (kind?, blank?);
+    Some(FieldRule { slot, pointer, name, kind, is_required, is_unique, min, max, blank })
 }
 
 fn value_kind(slot: &Slot, written: &At<String>, findings: &mut Findings) -> Option<ValueKind> {
@@ -215,6 +217,16 @@ fn blank(slot: &Slot, field: &FieldEntry, findings: &mut Findings) -> Option<Bla
     }
 }
 
+fn unique(slot: &Slot, field: &At<FieldEntry>, findings: &mut Findings) -> bool {
+    let is_text = matches!(slot, Slot::Attribute(_)) && field.kind.value == "string";
+    if field.unique && !is_text {
+        findings
+            .error(field.place, format!("`{}` cannot be `unique`", slot.name()))
+            .help("attributes of the type `string` can; no two users have the same login anyway");
+    }
+    field.unique
+}
+
 pub(super) fn pointer(text: &At<String>, findings: &mut Findings) -> Option<Pointer> {
     Pointer::parse(text)
         .map_err(|error| findings.error(text.place, format!("`{}`: {error}", **text)))
@@ -248,7 +260,7 @@ const JSON: &str = "application/json";
 
 impl Slot {
     /// The name among the fields of a preset.
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         match self {
             Self::Login => "login",
             Self::Password => "password",

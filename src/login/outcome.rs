@@ -124,6 +124,7 @@ impl From<RegisterError> for Failed {
         match error {
             RegisterError::Name => of(Failure::BadOption, "login"),
             RegisterError::NameTaken => of(Failure::NameTaken, "login"),
+            RegisterError::AttributeTaken(name) => of(Failure::NameTaken, &name),
             RegisterError::Weak(_) => of(Failure::WeakPassword, "password"),
             RegisterError::TooLong => Failure::BadOption.into(),
             RegisterError::SignIn(error) => error.into(),

@@ -98,6 +98,7 @@ impl Act<'_, '_> {
             login: login.clone(),
             state: UserState::Active,
             attributes,
+            unique: Vec::new(),
             permissions,
             password,
         };

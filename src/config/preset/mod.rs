@@ -216,6 +216,9 @@ pub struct FieldEntry {
     /// Whether it must be there.
     #[serde(default)]
     pub required: bool,
+    /// Whether no two users may have the same, in `attributes` of the type `string`; false by default.
+    #[serde(default)]
+    pub unique: bool,
     /// The smallest number, or the least bytes of a text.
     #[serde(default)]
     pub min: Option<At<u64>>,

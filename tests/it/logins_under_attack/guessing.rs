@@ -159,7 +159,8 @@ fn who_tries_many_accounts_is_limited_with_the_whole_network() {
 fn one_place_registers_so_many_users_and_no_more() {
     let world = world_with(&[]);
     let register = |number: usize, address: &str| {
-        let user = json!({"email": format!("user{number}"), "username": "u", "password": PASSWORD});
+        let (email, name) = (format!("user{number}"), format!("u{number}"));
+        let user = json!({"email": email, "username": name, "password": PASSWORD});
         from(post("analogue", "/api/users", &json!({"user": user})), address)
     };
     for number in 0..20 {
