@@ -93,7 +93,8 @@ async fn names_are_not_found_out_by_registering_them() {
 }
 
 fn refreshing(app: Option<&AppId>, tokens_until: Timestamp) -> Refreshing<'_> {
-    Refreshing { app, dialect: Some("any"), tokens_until, grace: Duration::from_secs(30) }
+    let (address, grace) = (HOME.parse().unwrap(), Duration::from_secs(30));
+    Refreshing { app, address, dialect: Some("any"), tokens_until, grace }
 }
 
 #[tokio::test]

@@ -96,6 +96,9 @@ impl From<SessionError> for Failed {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Invalid => Failure::InvalidRefreshToken.into(),
+            SessionError::Throttled { retry_after } => {
+                Self::after(Failure::Throttled, Some(retry_after))
+            }
             SessionError::UserChanged => Failure::WrongCredentials.into(),
             SessionError::AppRevoked => Failure::InvalidApplicationKey.into(),
             SessionError::Unavailable => Failure::Unavailable.into(),
