@@ -59,7 +59,7 @@ pub struct Document {
     /// What is written to the access log.
     #[serde(default)]
     pub access_log: AccessLog,
-    /// Threads that serve requests; by default half the cores that the container may use.
+    /// Threads that serve requests; by default one per core that the container may use.
     #[serde(default)]
     pub workers: Option<At<u16>>,
 }
@@ -326,7 +326,7 @@ pub struct Passwords {
     /// Fewest characters of a new password.
     #[serde(default)]
     pub min_length: Option<At<u32>>,
-    /// Hashes computed at once; by default one per core that the container may use.
+    /// Hashes computed at once; by default half the cores that the container may use.
     #[serde(default)]
     pub concurrent: Option<At<u32>>,
     /// Logins that wait for a hash; a further one is refused at once (503).

@@ -12,6 +12,7 @@ mod door;
 mod identity;
 mod kept;
 mod live;
+mod meaning;
 mod pending;
 mod route;
 mod strip;

@@ -11,8 +11,9 @@ use http::Response;
 use http::StatusCode;
 use http::header;
 
-use super::denial::{Denial, Kind, Reason, seconds};
+use super::denial::{Denial, Kind, Reason};
 use super::door::Door;
+use crate::clock::whole_seconds;
 use crate::credentials::AppKeyError;
 use crate::credentials::CarryError;
 use crate::credentials::VouchError;
@@ -75,7 +76,9 @@ fn scope(denial: &Denial, id: &RequestId) -> Scope<'static> {
     }
     let Denial::Vouch(error) = denial else { return scope };
     match error {
-        VouchError::TooMany { retry_after } => scope.with(Name::RetryAfter, seconds(*retry_after)),
+        VouchError::TooMany { retry_after } => {
+            scope.with(Name::RetryAfter, whole_seconds(*retry_after))
+        }
         VouchError::SecondFactorNeeded { key, service, target } => scope
             .with(Name::ChallengeKey, key.as_str())
             .with(Name::ChallengeService, *service)

@@ -26,13 +26,7 @@ fn setup(people: &People, sixth: &str) -> Setup {
   - { match: "* /things/**", to: api, require: sixth }
   - { match: "GET /api/control", to: api, require: app }
 "#;
-    Setup::new()
-        .file("sixth.yaml", sixth)
-        .checks(checks)
-        .routes(routes)
-        .defaults("{ forward: { X-Auth-User: user.id, X-App-Id: app.id } }")
-        .extra(&people.lines())
-        .extra("login: [ { dialect: \"file:sixth.yaml\" } ]")
+    people.setup(checks, routes, "\"file:sixth.yaml\"").file("sixth.yaml", sixth)
 }
 
 fn login(world: &World, body: &str) -> (u16, Value) {
@@ -109,13 +103,9 @@ fn a_check_that_names_the_file_speaks_as_its_service_does() {
   - { match: "GET /api/logs", to: api, require: mine }
   - { match: "GET /api/control", to: api, require: app }
 "#;
-    let world = Setup::new()
+    let world = people
+        .setup(checks, routes, "\"file:mine.yaml\", generation: node")
         .file("mine.yaml", "dialect: mine\nextends: analogue\n")
-        .checks(checks)
-        .routes(routes)
-        .defaults("{ forward: { X-Auth-User: user.id, X-App-Id: app.id } }")
-        .extra(&people.lines())
-        .extra("login: [ { dialect: \"file:mine.yaml\", generation: node } ]")
         .start();
     let body = json!({"user": {"email": "anna", "password": PASSWORD}}).to_string();
     let ask = Ask::post("/api/users/login", &body).field("Content-Type", "application/json");

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::DEADLINE;
+use super::Setup;
 use super::keys::NOW;
 
 const MASTER: &str = "5d1f0c7a92e84b36a0f3c2d9e8b7164f3a2c5d8e7f901b2c4d6e8fa0b1c3d5e7";
@@ -34,6 +35,16 @@ impl People {
         let address = StoreAddress::parse(&path).unwrap();
         let store = runtime.block_on(Store::open(&address)).unwrap();
         Self { folder, runtime, store }
+    }
+
+    /// A gateway over them that tells the upstream who calls.
+    pub fn setup(&self, checks: &str, routes: &str, login: &str) -> Setup {
+        Setup::new()
+            .checks(checks)
+            .routes(routes)
+            .defaults("{ forward: { X-Auth-User: user.id, X-App-Id: app.id } }")
+            .extra(&self.lines())
+            .extra(&format!("login: [ {{ dialect: {login} }} ]"))
     }
 
     /// What a configuration says to use them.
