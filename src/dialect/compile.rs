@@ -97,7 +97,9 @@ impl Parts {
         let mut parts = Self { token, ..Self::default() };
         for (kind, call) in calls {
             match &call.value {
-                CallChoice::LeftOut => drop(parts.left_out.insert(*kind, call.place)),
+                CallChoice::LeftOut => {
+                    parts.left_out.insert(*kind);
+                }
                 CallChoice::Call(entry) => {
                     let compiled = rules::compile(*kind, entry, call.place, findings);
                     parts.calls.extend(compiled.map(|compiled| (*kind, compiled)));

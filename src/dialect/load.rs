@@ -37,13 +37,17 @@ impl Layer {
     }
 
     /// What leaves out a call that is nowhere says something other than what was meant.
-    fn judge_left_out(&self, own: &Parts, lower: &Parts, findings: &mut Findings) {
-        for (kind, place) in &own.left_out {
-            let own = self.preset.calls.get(kind);
+    fn judge_left_out(&self, lower: &Parts, findings: &mut Findings) {
+        let Preset { calls: own, generations, .. } = &self.preset;
+        // Of all generations, as above.
+        let calls = own.iter().chain(generations.values().flat_map(|entry| &entry.calls));
+        let left_out = calls.filter(|(_, call)| matches!(call.value, CallChoice::LeftOut));
+        for (kind, call) in left_out {
+            let own = own.get(kind);
             let is_own = own.is_some_and(|call| matches!(call.value, CallChoice::Call(_)));
             if !is_own && !lower.calls.contains_key(kind) {
                 findings
-                    .error(*place, format!("there is no call `{}` to leave out", kind.name()))
+                    .error(call.place, format!("there is no call `{}` to leave out", kind.name()))
                     .help("`none` leaves out a call of the preset that `extends` names");
             }
         }
@@ -69,7 +73,7 @@ impl Dialect {
             let spoken = generation.as_ref().filter(|one| one.layer == index);
             let spoken = spoken.map(|one| one.name.as_str());
             let upper = layer.parts(spoken, &mut found);
-            layer.judge_left_out(&upper, &parts, &mut found);
+            layer.judge_left_out(&parts, &mut found);
             parts = parts.under(upper);
             is_good &= !found.has_errors();
             findings.adopt(found, &layer.source);

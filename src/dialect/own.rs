@@ -245,8 +245,16 @@ fn a_call_of_what_is_extended_is_left_out() {
         assert!(report.starts_with(&format!("error: {message}\n")), "{call}\n{report}");
         assert!(report.contains(&format!("--> acme.yaml:{place}\n")), "{call}\n{report}");
     }
+    let nowhere = "error: there is no call `refresh` to leave out\n";
     let (_, report) = load(&SIXTH.replace("answers:\n", "  refresh: none\nanswers:\n"));
-    assert!(report.contains("error: there is no call `refresh` to leave out\n"), "{report}");
+    assert!(report.contains(nowhere), "{report}");
+    // Also where nobody chose it yet, and a call of the file's own is one to leave out there.
+    let generations =
+        |call: &str| format!("{SIXTH}generations: {{ shut: {{ calls: {{ {call} }} }} }}\n");
+    let (_, report) = load(&generations("refresh: none"));
+    assert!(report.contains(nowhere), "{report}");
+    let (dialect, report) = load(&generations("login: none"));
+    assert!(dialect.is_some(), "{report}");
 }
 
 #[test]
