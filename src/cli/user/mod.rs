@@ -116,8 +116,7 @@ pub enum UserCommand {
         /// The user
         user: String,
     },
-    /// Refuse sign-ins and refreshes of a user until its password was changed; tokens there are stay
-    /// good
+    /// Refuse sign-ins and refreshes of a user until its password was changed; its tokens stay good
     Expire {
         /// The user
         user: String,

@@ -216,7 +216,8 @@ pub struct FieldEntry {
     /// Whether it must be there.
     #[serde(default)]
     pub required: bool,
-    /// Whether no two users may have the same, in `attributes` of the type `string`; false by default.
+    /// Whether nobody can choose what another user has, in `attributes` of the type `string`; operators
+    /// can set it. False by default.
     #[serde(default)]
     pub unique: bool,
     /// The smallest number, or the least bytes of a text.
