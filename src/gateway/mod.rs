@@ -59,7 +59,6 @@ use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
 use crate::jwt::Recent;
 use crate::jwt::TokenVerifier;
-use crate::limits::Told;
 use crate::policy::Facts;
 use crate::policy::TermOutcome;
 use crate::route::Lookup;
@@ -68,7 +67,6 @@ use crate::route::Require;
 use crate::route::RouteTable;
 use crate::telemetry::Metrics;
 use crate::telemetry::RouteMetrics;
-use rates::Counting;
 
 /// A whole configuration, compiled: immutable, swapped whole.
 #[derive(Debug)]
@@ -143,9 +141,7 @@ impl Gateway {
         asking: &Asking<'_>,
         trail: &mut Trail,
     ) -> Result<Decision, Denial> {
-        let metrics = &self.metrics;
-        let counting = Counting { now: asking.now, round: asking.round, metrics };
-        self.rates.arrive(asking.peer.client, &counting)?;
+        self.count_arrival(&self.rates, asking)?;
         let inquiry = Inquiry::of_request(parts, asking.peer, self.bounds)?;
         trail.note(Step::Normalise, || {
             format!("{} {} {}", inquiry.method, inquiry.host, inquiry.path.as_str())
@@ -166,7 +162,7 @@ impl Gateway {
         trail.route = Some(Arc::clone(route));
         trail.note(Step::Match, || format!("route `{}`", route.id));
         trail.mark(Step::Match);
-        route.rates.arrive(asking.peer.client, &counting)?;
+        self.count_arrival(&route.rates, asking)?;
         let established = self.identify(route, &presented, trail).await?;
         trail.mark(Step::Check);
         permit(route, &params, &inquiry, &established, trail)?;
@@ -175,16 +171,14 @@ impl Gateway {
         if inquiry.content_length().is_some_and(|length| length > route.body_limit) {
             return Err(Denial::BodyTooLarge);
         }
-        let mut told = self.tells_rates.then(Box::<Told>::default);
-        let who = (route.as_ref(), &established, asking.peer.client);
-        rates::admit([&self.rates, &route.rates], who, &counting, told.as_deref_mut())?;
+        let told = self.count_admitted(route, &established, asking)?;
         let destination = match &route.target {
             Target::Upstream(destination) => Arc::clone(destination),
             Target::Door(door) => {
                 return Ok(Decision::Enter(Entry {
                     route: Arc::clone(route),
                     door: Arc::clone(door),
-                    principal: established.principal,
+                    principal: established.lease.principal,
                     peer: asking.peer.client,
                     reserved: Arc::clone(&self.reserved),
                     stripping: Arc::clone(&self.stripping),
@@ -196,10 +190,14 @@ impl Gateway {
         let pass = Pass {
             route: Arc::clone(route),
             destination,
-            target: self.target(&inquiry, parts.uri.path_and_query(), &established.unjudged)?,
+            target: self.target(
+                &inquiry,
+                parts.uri.path_and_query(),
+                established.unjudged.as_deref(),
+            )?,
             host: host_to_send(&inquiry),
             ours: identity(route, &established, trail)?,
-            lease: Lease { principal: established.principal, ..established.lease },
+            lease: Some(established.lease),
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
@@ -233,7 +231,7 @@ impl Gateway {
         };
         if let Some(user) = demanded {
             user.demand(presented, &mut established).await?;
-            trail.user.clone_from(&established.principal.user);
+            trail.user.clone_from(&established.lease.principal.user);
         } else if route.access == Access::Public {
             trail.note(Step::Check, || "none, the route is public".to_owned());
         }
@@ -246,12 +244,13 @@ impl Gateway {
         &self,
         inquiry: &Inquiry<'_>,
         original: Option<&PathAndQuery>,
-        unjudged: &Stripping,
+        unjudged: Option<&Stripping>,
     ) -> Result<PathAndQuery, Denial> {
         let original = original.ok_or(InquiryError::TargetForm)?;
         let stripped = inquiry.query.and_then(|query| {
             let stripped = self.stripping.apply_to_query(query);
-            unjudged.apply_to_query(stripped.as_deref().unwrap_or(query)).or(stripped)
+            let left = stripped.as_deref().unwrap_or(query);
+            unjudged.and_then(|unjudged| unjudged.apply_to_query(left)).or(stripped)
         });
         Ok(match &stripped {
             None => inquiry.target(original)?,
@@ -270,9 +269,7 @@ impl Gateway {
     ) -> Denial {
         let access = self.access_to_unmatched(enclosing);
         if let Some(route) = enclosing.first() {
-            let (metrics, asking) = (&self.metrics, presented.asking);
-            let counting = Counting { now: asking.now, round: asking.round, metrics };
-            if let Err(denial) = route.rates.arrive(asking.peer.client, &counting) {
+            if let Err(denial) = self.count_arrival(&route.rates, presented.asking) {
                 return denial;
             }
             trail.enclosing.clone_from(&route.voice);
@@ -369,7 +366,7 @@ fn judge_client(
 ) -> Result<(), Denial> {
     let Voice::Dialect(dialect) = &route.voice else { return Ok(()) };
     let client = dialect.client.as_ref().filter(|client| client.is_required);
-    let is_app = established.principal.app.is_some();
+    let is_app = established.lease.principal.app.is_some();
     match client.filter(|_| is_app) {
         Some(client) if client.read(headers).is_none() => Err(Denial::ClientAddress),
         _ => Ok(()),
@@ -385,7 +382,7 @@ fn permit(
     trail: &mut Trail,
 ) -> Result<(), Denial> {
     let facts = Facts {
-        principal: &established.principal,
+        principal: &established.lease.principal,
         method: inquiry.method.as_str(),
         host: inquiry.host.name(),
         path: inquiry.path.as_str(),
@@ -424,7 +421,7 @@ fn identity(
     for rule in &route.forward {
         let value = rule
             .fact
-            .value(&established.principal)
+            .value(&established.lease.principal)
             .map_err(|_unwritable| Denial::UnwritableClaim)?;
         let Some(value) = value else { continue };
         trail.note(Step::Forward, || {

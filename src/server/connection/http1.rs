@@ -1,4 +1,5 @@
-//! HTTP/1.1 to a client, with deadlines that cost a busy connection nothing.
+//! HTTP/1.1 to a client, with deadlines that cost a busy connection nothing, and with little memory for
+//! one that nobody uses.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,8 +21,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
+use hyper::server::conn::http1::Parts;
 use hyper::service::service_fn;
-use hyper::upgrade::Parts;
 use hyper_util::rt::TokioIo;
 
 use super::super::worker::Worker;
@@ -29,41 +30,55 @@ use super::{LINGER_BYTES, LINGER_FOR, Opened, Patience, Stream, poll_drop};
 use crate::proxy::{Answer, Over, Switched, Tunnel};
 use crate::upstream::AnswerFault;
 
-/// Serves a connection to its end; one that opens while the worker
-/// drains serves one request.
+/// Serves a connection to its end; one that opens while the worker drains serves one request.
 pub(super) async fn serve<S: Stream>(
     stream: S,
     opened: Opened,
     worker: Arc<Worker>,
     patience: Patience,
 ) -> Result<(), hyper::Error> {
-    let switched = Mutex::new(None);
-    converse(stream, &opened, (&worker, patience), &switched).await?;
-    let tunnel = switched.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let Some(mut tunnel) = tunnel else { return Ok(()) };
-    // Of this very type: nobody else makes connections.
-    let Ok(parts) = (&mut tunnel.upgrade).await?.downcast::<Watched<S>>() else { return Ok(()) };
-    let Parts { mut io, read_buf, .. } = parts;
-    if tunnel.run(io.inner.inner_mut(), read_buf).await == Over::Broken {
-        io.activity.is_torn.store(true, Ordering::Relaxed);
+    let activity = Arc::new(Activity::new(opened.at));
+    let mut io = Watched {
+        inner: TokioIo::new(stream),
+        read: Bytes::new(),
+        whole: Vec::new(),
+        activity: Arc::clone(&activity),
+        lingering: Lingering::NotYet,
+    };
+    while io.is_asked(&worker, patience).await {
+        // Boxed: what it needs is let go while nobody asks for anything.
+        match Box::pin(converse(io, &opened, (&worker, patience))).await? {
+            Next::Over => return Ok(()),
+            Next::Tunnel(tunnel, mut stream) => {
+                let Watched { inner, read, .. } = &mut *stream;
+                if tunnel.run(inner.inner_mut(), std::mem::take(read)).await == Over::Broken {
+                    activity.is_torn.store(true, Ordering::Relaxed);
+                }
+                return Ok(());
+            }
+            Next::Idle(stream) => io = stream,
+        }
     }
     Ok(())
 }
 
-/// Speaks HTTP, to the end of the connection or of its being HTTP's.
+/// What becomes of a connection that no longer speaks HTTP for now.
+enum Next<S: Stream> {
+    Over,
+    /// Nobody has asked for anything for a while.
+    Idle(Watched<S>),
+    Tunnel(Box<Tunnel>, Box<Watched<S>>),
+}
+
+/// Speaks HTTP, until that ends or nobody has said anything for [`PARKED_AFTER`].
 async fn converse<S: Stream>(
-    stream: S,
+    io: Watched<S>,
     opened: &Opened,
     (worker, patience): (&Worker, Patience),
-    switched: &Mutex<Option<Tunnel>>,
-) -> Result<(), hyper::Error> {
+) -> Result<Next<S>, hyper::Error> {
     let mut is_last = worker.is_draining() || opened.crowd.is_some();
-    let activity = Arc::new(Activity::new(opened.at));
-    let io = Watched {
-        inner: TokioIo::new(stream),
-        activity: Arc::clone(&activity),
-        lingering: Lingering::NotYet,
-    };
+    let activity = Arc::clone(&io.activity);
+    let switched = Mutex::new(None);
     let service = service_fn(async |request: Request<Incoming>| {
         let mut response = answer((worker, opened), &activity, request).await;
         if let Some(tunnel) = Switched::take(&mut response) {
@@ -71,20 +86,21 @@ async fn converse<S: Stream>(
         }
         Ok::<_, Infallible>(response)
     });
-    let connection = protocol().keep_alive(!is_last).serve_connection(io, service);
-    let mut connection = pin!(connection.with_upgrades());
+    let mut connection = protocol().keep_alive(!is_last).serve_connection(io, service);
     let mut alarm = pin!(tokio::time::sleep(patience.head));
     let mut draining = pin!(worker.draining.notified());
-    poll_fn(|cx| {
-        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-            return Poll::Ready(outcome);
+    // Whether the alarm and the order to drain will wake us: they need not be asked until then.
+    let mut will_be_woken = false;
+    let is_idle = poll_fn(|cx| {
+        if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(outcome.map(|()| false));
         }
-        // Polled once to leave the waker; later the flag alone is read.
-        if !is_last && (worker.is_draining() || draining.as_mut().poll(cx).is_ready()) {
+        let is_told = !will_be_woken && draining.as_mut().poll(cx).is_ready();
+        if !is_last && (is_told || worker.is_draining()) {
             is_last = true;
-            connection.as_mut().graceful_shutdown();
-            if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-                return Poll::Ready(outcome);
+            Pin::new(&mut connection).graceful_shutdown();
+            if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(outcome.map(|()| false));
             }
         }
         // A head that stays unfinished is the only state with a deadline shorter than the alarm's.
@@ -93,20 +109,37 @@ async fn converse<S: Stream>(
             && alarm.deadline() > due.into()
         {
             alarm.as_mut().reset(due.into());
+            will_be_woken = false;
         }
+        if will_be_woken && !alarm.is_elapsed() {
+            return Poll::Pending;
+        }
+        will_be_woken = true;
         while alarm.as_mut().poll(cx).is_ready() {
             match activity.due(patience) {
                 Some(due) if due <= Instant::now() => {
                     activity.give_up();
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(activity.is_idle()));
                 }
                 Some(due) => alarm.as_mut().reset(due.into()),
                 None => alarm.as_mut().reset((Instant::now() + patience.head).into()),
             }
         }
         Poll::Pending
-    })
-    .await
+    });
+    let is_idle = is_idle.await?;
+    let tunnel = switched.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if !is_idle && tunnel.is_none() {
+        return Ok(Next::Over);
+    }
+    let Parts { mut io, read_buf, .. } = connection.into_parts();
+    // Still behind what the connection itself had not taken.
+    io.read = if io.read.is_empty() { read_buf } else { [&*read_buf, &*io.read].concat().into() };
+    if let Some(tunnel) = tunnel {
+        return Ok(Next::Tunnel(Box::new(tunnel), Box::new(io)));
+    }
+    io.whole = Vec::new();
+    Ok(Next::Idle(io))
 }
 
 /// How HTTP is read from a client, wherever it is.
@@ -216,6 +249,11 @@ impl Activity {
         self.enter(IDLE);
     }
 
+    /// Whether nothing is under way in either direction.
+    fn is_idle(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == IDLE
+    }
+
     fn enter(&self, phase: u8) {
         self.since_nanos.store(self.nanos(), Ordering::Relaxed);
         self.phase.store(phase, Ordering::Relaxed);
@@ -251,7 +289,9 @@ impl Activity {
     fn due(&self, patience: Patience) -> Option<Instant> {
         match self.phase.load(Ordering::Relaxed) {
             HEAD => Some(self.since() + patience.head),
-            IDLE => Some(self.since() + patience.idle),
+            IDLE if self.stalled_nanos.load(Ordering::Relaxed) == 0 => {
+                Some(self.since() + patience.idle.min(PARKED_AFTER))
+            }
             LINGER => Some(self.since() + LINGER_FOR),
             _ => match self.stalled_nanos.load(Ordering::Relaxed) {
                 0 => None,
@@ -270,6 +310,10 @@ const LINGER: u8 = 3;
 #[derive(Debug)]
 struct Watched<S: Stream> {
     inner: TokioIo<S>,
+    /// What was read and not used; it is read again.
+    read: Bytes,
+    /// Where short answers are put together.
+    whole: Vec<u8>,
     activity: Arc<Activity>,
     lingering: Lingering,
 }
@@ -283,6 +327,35 @@ enum Lingering {
 }
 
 impl<S: Stream> Watched<S> {
+    /// Waits for a request to begin; false when none does in time, or none may: once the worker drains,
+    /// only the first of a connection.
+    async fn is_asked(&mut self, worker: &Worker, patience: Patience) -> bool {
+        if !self.read.is_empty() {
+            return true;
+        }
+        let is_used = self.activity.is_idle();
+        let patience = if is_used { patience.idle } else { patience.head };
+        let patience = self.activity.since() + patience;
+        let mut alarm = pin!(tokio::time::sleep_until(patience.into()));
+        let mut draining = pin!(worker.draining.notified());
+        let is_asked = poll_fn(|cx| {
+            // First: a request that has come is answered.
+            if self.inner.inner().poll_readable(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            let is_over = alarm.as_mut().poll(cx).is_ready()
+                || is_used && (worker.is_draining() || draining.as_mut().poll(cx).is_ready());
+            if is_over { Poll::Ready(false) } else { Poll::Pending }
+        });
+        if is_asked.await {
+            return true;
+        }
+        let closing = poll_fn(|cx| Pin::new(&mut self.inner).poll_shutdown(cx));
+        // A client that does not let us say so is told by the end of the connection.
+        let _ = tokio::time::timeout(LINGER_FOR, closing).await;
+        false
+    }
+
     fn poll_linger(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<io::Result<()>> {
         let outcome = poll_drop(&mut self.inner, cx, &mut left);
         self.lingering = Lingering::Reading(left);
@@ -304,8 +377,14 @@ impl<S: Stream> Read for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.read.is_empty() {
+            let length = self.read.len().min(buf.remaining());
+            buf.put_slice(&self.read.split_to(length));
+            self.activity.read();
+            return Poll::Ready(Ok(()));
+        }
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
         if outcome.is_ready() {
             self.activity.read();
@@ -325,7 +404,8 @@ impl<S: Stream> Write for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let outcome = Pin::new(&mut self.inner).poll_flush(cx);
+        self.activity.wrote(outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -350,27 +430,30 @@ impl<S: Stream> Write for Watched<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         // A head and a short body: one plain write of their copy costs the kernel less than two pieces.
-        let mut copy = [0; COPIED];
-        if let Some(length) = gather(bufs, &mut copy) {
-            let copied = copy.get(..length).unwrap_or_default();
-            let outcome = Pin::new(&mut self.inner).poll_write(cx, copied);
-            return self.activity.wrote(outcome);
-        }
-        let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        let this = &mut *self;
+        let outcome = if gather(bufs, &mut this.whole) {
+            Pin::new(&mut this.inner).poll_write(cx, &this.whole)
+        } else {
+            Pin::new(&mut this.inner).poll_write_vectored(cx, bufs)
+        };
         self.activity.wrote(outcome)
     }
 }
 
-/// Copies all of `bufs` behind one another, when they fit.
-fn gather(bufs: &[io::IoSlice<'_>], copy: &mut [u8; COPIED]) -> Option<usize> {
-    let mut length = 0_usize;
+/// Copies all of `bufs` behind one another, when they are few bytes; false when they are more.
+fn gather(bufs: &[io::IoSlice<'_>], whole: &mut Vec<u8>) -> bool {
+    whole.clear();
     for buf in bufs {
-        copy.get_mut(length..length.checked_add(buf.len())?)?.copy_from_slice(buf);
-        length += buf.len();
+        if buf.len() > COPIED - whole.len() {
+            return false;
+        }
+        whole.extend_from_slice(buf);
     }
-    Some(length)
+    true
 }
 
+/// How long a connection keeps what it needs for another request.
+const PARKED_AFTER: Duration = Duration::from_secs(1);
 /// Answers up to this many bytes are written in one piece.
 const COPIED: usize = 2048;
 
