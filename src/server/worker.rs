@@ -29,6 +29,8 @@ use crate::telemetry::Metrics;
 pub(super) struct Worker {
     pub(super) proxy: Proxy,
     pub(super) draining: Notify,
+    /// Has one connection that nobody uses end, the one that waits longest.
+    pub(super) wanted: Notify,
     is_draining: AtomicBool,
     pub(super) metrics: Metrics,
     room: Arc<Room>,
@@ -78,8 +80,8 @@ impl Worker {
     ) -> Self {
         let is_draining = AtomicBool::new(false);
         let Manner { patience, http2, proxied } = manner.clone();
-        let draining = Notify::new();
-        Self { proxy, draining, is_draining, metrics, room, patience, http2, proxied, tls }
+        let (draining, wanted) = (Notify::new(), Notify::new());
+        Self { proxy, draining, wanted, is_draining, metrics, room, patience, http2, proxied, tls }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -166,10 +168,12 @@ impl Worker {
         }
         let (worker, socket) = (Arc::clone(self), address.ip());
         let Some(place) = self.room.enter() else {
-            self.metrics.connections_refused.inc();
-            // Beyond those who can be told at once, connections end without a word.
-            if let Some(doorstep) = self.room.stand_by() {
-                connections.spawn(worker.turn_away(stream, socket, doorstep));
+            match self.room.stand_by() {
+                Some(doorstep) => {
+                    connections.spawn(worker.make_room(stream, socket, doorstep));
+                }
+                // Beyond those who can be told at once, connections end without a word.
+                None => self.metrics.connections_refused.inc(),
             }
             return;
         };
@@ -253,13 +257,26 @@ impl Worker {
         self.tell(stream, client, (Crowd::Address, doorstep)).await
     }
 
-    /// Tells a client that there is no room for anybody.
-    async fn turn_away(
+    /// Has a connection that nobody uses give its place to this one, or tells the client that there is
+    /// no room for anybody: an overload would last as long as idle clients stay.
+    async fn make_room(
         self: Arc<Self>,
         mut stream: TcpStream,
         socket: IpAddr,
         doorstep: Doorstep,
     ) -> Result<(), hyper::Error> {
+        // With none to end now, the next that nobody uses does.
+        self.wanted.notify_one();
+        tokio::task::yield_now().await;
+        if let Some(place) = self.room.enter() {
+            drop(doorstep);
+            let open = Open::new(self.metrics.connections.clone(), place);
+            return match self.tls.as_ref().map(|live| live.current()) {
+                None => Box::pin(self.serve_in_clear(stream, socket, open)).await,
+                Some(tls) => Box::pin(self.serve_secured(tls, stream, socket, open)).await,
+            };
+        }
+        self.metrics.connections_refused.inc();
         let client = tokio::time::timeout(TOLD_WITHIN, self.client_of(&mut stream, socket)).await;
         let Ok(Some(client)) = client else { return Ok(()) };
         self.tell(stream, client, (Crowd::Everybody, doorstep)).await

@@ -327,8 +327,8 @@ enum Lingering {
 }
 
 impl<S: Stream> Watched<S> {
-    /// Waits for a request to begin; false when none does in time, or none may: once the worker drains,
-    /// only the first of a connection.
+    /// Waits for a request to begin; false when none does in time, or none may: once the worker drains
+    /// or wants the place for somebody else, only the first of a connection.
     async fn is_asked(&mut self, worker: &Worker, patience: Patience) -> bool {
         if !self.read.is_empty() {
             return true;
@@ -338,13 +338,17 @@ impl<S: Stream> Watched<S> {
         let patience = self.activity.since() + patience;
         let mut alarm = pin!(tokio::time::sleep_until(patience.into()));
         let mut draining = pin!(worker.draining.notified());
+        let mut wanted = pin!(worker.wanted.notified());
         let is_asked = poll_fn(|cx| {
             // First: a request that has come is answered.
             if self.inner.inner().poll_readable(cx).is_ready() {
                 return Poll::Ready(true);
             }
             let is_over = alarm.as_mut().poll(cx).is_ready()
-                || is_used && (worker.is_draining() || draining.as_mut().poll(cx).is_ready());
+                || is_used
+                    && (worker.is_draining()
+                        || draining.as_mut().poll(cx).is_ready()
+                        || wanted.as_mut().poll(cx).is_ready());
             if is_over { Poll::Ready(false) } else { Poll::Pending }
         });
         if is_asked.await {

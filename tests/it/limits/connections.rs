@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::world::Ask;
 use crate::world::Client;
 use crate::world::Message;
+use crate::world::Record;
 use crate::world::Setup;
 use crate::world::World;
 use crate::world::authority::Authority;
@@ -50,11 +51,31 @@ fn passes_again(world: &World) {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
+/// Connections whose requests are under way.
+#[track_caller]
+fn busy(world: &World, count: usize) -> Vec<Client> {
+    let ask = Ask::new("POST", "/api/x").signed().field("Content-Length", 100).body("begun");
+    let mut clients: Vec<_> = (0..count).map(|_| world.connect()).collect();
+    for client in &mut clients {
+        client.send(&ask.bytes());
+    }
+    world.upstream.wait("what is under way", |seen| seen.connections() == count);
+    clients
+}
+
+#[track_caller]
+fn overloaded(world: &World) {
+    let before = world.upstream.look(Record::connections);
+    let mut extra = world.connect();
+    extra.send(&good().bytes());
+    told(&mut extra, 503, "overloaded");
+    assert_eq!(world.upstream.look(Record::connections), before);
+}
+
 #[test]
 fn two_hundred_beyond_the_bound_are_told_so_at_once_and_served_when_there_is_room() {
     let world = Setup::new().extra("limits: { connections: 4 }").start();
-    let served: Vec<_> = (0..4).map(|_| held(&world, "")).collect();
-    let before = world.upstream.bytes_seen();
+    let served = busy(&world, 4);
     let begun = Instant::now();
     let mut crowd: Vec<_> = (0..200).map(|_| world.connect()).collect();
     for client in &mut crowd {
@@ -64,7 +85,7 @@ fn two_hundred_beyond_the_bound_are_told_so_at_once_and_served_when_there_is_roo
         told(client, 503, "overloaded");
     }
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    assert_eq!(world.upstream.bytes_seen(), before);
+    assert_eq!(world.upstream.look(Record::connections), 4);
     assert!(world.metric("portcullis_connections_refused_total") >= 200.0);
     assert!((world.metric("portcullis_connections") - 4.0).abs() < 0.1);
     drop(served);
@@ -74,21 +95,38 @@ fn two_hundred_beyond_the_bound_are_told_so_at_once_and_served_when_there_is_roo
 #[test]
 fn who_is_within_the_bound_notices_nothing() {
     let world = Setup::new().extra("limits: { connections: 2 }").start();
-    let mut served = held(&world, "");
-    let _other = held(&world, "");
+    let mut served = busy(&world, 2);
     let mut extra = world.connect();
     extra.send(&Ask::post("/api/x", "a body that nobody reads").signed().bytes());
     told(&mut extra, 503, "overloaded");
-    for _ in 0..3 {
-        served.send(&good().bytes());
-        assert_eq!(served.answer("GET").unwrap().status(), 200);
+    overloaded(&world);
+    for client in &mut served {
+        client.send(&[b'x'; 95]);
+        assert_eq!(client.answer("POST").unwrap().status(), 200);
     }
+}
+
+#[test]
+fn who_asks_for_nothing_gives_way_to_who_does() {
+    let world = Setup::new().extra("workers: 1\nlimits: { connections: 2 }").start();
+    let mut first = held(&world, "");
+    // One that is asked in between stays.
+    let mut second = held(&world, "");
+    second.send(&good().bytes());
+    assert_eq!(second.answer("GET").unwrap().status(), 200);
+    passes_again(&world);
+    assert_eq!(first.end().unwrap().1, b"");
+    let refused = world.metric("portcullis_connections_refused_total");
+    // Now there is room, and nobody has to go.
+    eventually("room", || world.metric("portcullis_connections") < 1.5);
+    let _third = held(&world, "");
+    assert!((world.metric("portcullis_connections_refused_total") - refused).abs() < 0.1);
 }
 
 #[test]
 fn clients_of_http2_and_grpc_are_told_in_their_words() {
     let world = Setup::new().http2().extra("limits: { connections: 1 }").start();
-    let _served = held(&world, "");
+    let _served = busy(&world, 1);
     let mut client = world.connect_http2();
     let stream = client.ask(&good());
     let answer = client.answer(stream).unwrap();
@@ -112,26 +150,26 @@ fn clients_of_tls_are_told_within_their_session() {
         .extra("limits: { connections: 1 }")
         .start();
     let (client, to) = (TlsClient::of(&authority), world.running.public());
-    let mut served = client.connect(to).unwrap();
-    assert_eq!(served.ask(&good()).unwrap().status(), 200);
+    // Its handshake is under way.
+    let slow = world.connect();
+    eventually("a connection", || world.metric("portcullis_connections") > 0.0);
     let answer = client.ask(to, &good()).unwrap();
     assert_eq!((answer.status(), answer.fields.one("connection")), (503, "close"));
-    assert_eq!(served.ask(&good()).unwrap().status(), 200);
+    drop(slow);
+    eventually("room", || client.status(to, &good()) == Ok(200));
 }
 
 #[test]
 fn those_who_say_nothing_while_there_is_no_room_do_not_stay() {
     let world = Setup::new().extra("limits: { connections: 1 }").start();
-    let served = held(&world, "");
+    let served = busy(&world, 1);
     let begun = Instant::now();
     let mut silent: Vec<_> = (0..600).map(|_| world.connect()).collect();
     for client in &mut silent {
         assert_eq!(client.end().unwrap().1, b"");
     }
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    let mut extra = world.connect();
-    extra.send(&good().bytes());
-    told(&mut extra, 503, "overloaded");
+    overloaded(&world);
     drop(served);
     passes_again(&world);
 }
@@ -139,15 +177,12 @@ fn those_who_say_nothing_while_there_is_no_room_do_not_stay() {
 #[test]
 fn a_reload_changes_how_much_room_there_is() {
     let world = Setup::new().extra("limits: { connections: 1 }").start();
-    let _served = held(&world, "");
-    let mut extra = world.connect();
-    extra.send(&good().bytes());
-    told(&mut extra, 503, "overloaded");
+    let _served = busy(&world, 1);
+    overloaded(&world);
     world.reload_with("connections: 1", "connections: 2").unwrap();
-    let _second = held(&world, "");
-    let mut extra = world.connect();
-    extra.send(&good().bytes());
-    told(&mut extra, 503, "overloaded");
+    let mut second = world.connect();
+    second.send(&good().bytes());
+    assert_eq!(second.answer("GET").unwrap().status(), 200);
 }
 
 /// A gateway that is told by whoever connects for whom.
@@ -215,8 +250,6 @@ fn a_trusted_proxy_comes_for_many() {
         .extra("trusted_proxies: [127.0.0.0/8]")
         .extra("limits: { connections_per_address: 2, connections: 5 }")
         .start();
-    let _held: Vec<_> = (0..5).map(|_| held(&world, "")).collect();
-    let mut extra = world.connect();
-    extra.send(&good().bytes());
-    told(&mut extra, 503, "overloaded");
+    let _served = busy(&world, 5);
+    overloaded(&world);
 }
