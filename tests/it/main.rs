@@ -43,6 +43,7 @@ mod routes;
 mod second_factor;
 mod secured;
 mod sixth_dialect;
+mod streams;
 mod tls;
 mod tokens;
 mod unjudged;
