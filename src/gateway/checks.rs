@@ -101,6 +101,8 @@ pub(super) struct Established {
     pub(super) facts: Option<Arc<Facts>>,
     /// What may have to be judged again; its principal is filled in at the end.
     pub(super) lease: Lease,
+    /// Whether a browser adds one of the credentials by itself, whoever's page it shows.
+    pub(super) is_ambient: bool,
 }
 
 impl Established {
@@ -360,6 +362,7 @@ impl AppGate {
         let (app, proof) =
             self.keys.check(&key, presented.asking.now).await.map_err(Denial::AppKey)?;
         established.prove_app(number, app, proof);
+        established.is_ambient |= self.location.reads_cookies();
         // Only now: an address told by somebody without a key is anybody's invention.
         if let Some(name) = &self.client_address {
             established.client =
@@ -411,6 +414,7 @@ impl UserGate {
             established.facts = Some(facts);
         }
         established.prove_user(number, subject, UserProof::Token { key });
+        established.is_ambient |= matches!(carrier, Carrier::Cookie(_));
         if by_store.is_some() {
             established.principal.facts = by_store;
         }
