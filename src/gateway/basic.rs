@@ -55,7 +55,7 @@ impl BasicGate {
         // A browser repeats what its user once typed in.
         established.is_ambient = true;
         established.prove_user(number, Arc::new(subject(&facts)), proof);
-        established.principal.facts = Some(Arc::clone(&facts));
+        established.lease.principal.facts = Some(Arc::clone(&facts));
         established.facts = Some(facts);
         Ok(true)
     }

@@ -53,7 +53,7 @@ impl CertificateGate {
         match self.0.holder {
             Holder::App => {
                 let app = App { id: AppId::new(name), scopes: Vec::new() };
-                established.principal.app = Some(Arc::new(app));
+                established.lease.principal.app = Some(Arc::new(app));
             }
             Holder::User => {
                 let subject = Arc::new(subject(name, certificate));
@@ -62,7 +62,7 @@ impl CertificateGate {
         }
         // A browser shows it whoever's page asks.
         established.is_ambient = true;
-        established.principal.certificate = Some(Arc::clone(certificate));
+        established.lease.principal.certificate = Some(Arc::clone(certificate));
         established.lease.certificate = Some(Arc::clone(certificate));
         Ok(true)
     }

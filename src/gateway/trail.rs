@@ -86,6 +86,7 @@ impl Trail {
     pub(super) fn take(&mut self, route: &Arc<Route>) {
         self.route = Some(Arc::clone(route));
         self.cors.clone_from(&route.cors);
+        self.note(Step::Match, || format!("route `{}`", route.id));
     }
 
     /// In whose words a refusal is told.
