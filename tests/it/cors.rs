@@ -4,6 +4,7 @@ use crate::logins_under_attack::stage;
 use crate::world::Ask;
 use crate::world::End;
 use crate::world::Gate;
+use crate::world::Gone;
 use crate::world::Message;
 use crate::world::Setup;
 use crate::world::Step;
@@ -416,16 +417,23 @@ fn a_page_can_follow_a_stream_until_it_is_cut() {
     client.send(&Ask::get("/api/x").signed().field("Origin", APP_PAGE).bytes());
     let head = crate::world::latin1(client.until(b"event1").unwrap()).to_lowercase();
     assert!(head.contains(&format!("access-control-allow-origin: {APP_PAGE}\r\n")), "{head}");
+    let mut other = world.connect_http2();
+    let stream = other.ask(&Ask::get("/api/x").signed().field("Origin", APP_PAGE));
+    other.wait(stream, 6).unwrap();
+    assert_eq!(other.fields(stream).all("access-control-allow-origin"), [APP_PAGE]);
+    let refused = other.ask(&Ask::get("/api/late").signed().field("Origin", APP_PAGE));
     let mut late = world.connect();
     late.send(&Ask::get("/api/late").signed().field("Origin", APP_PAGE).bytes());
-    world.upstream.wait("both under way", |seen| seen.heads() == 2);
+    world.upstream.wait("all under way", |seen| seen.heads() == 4);
     world.advance(1000);
     let (end, _) = client.end().unwrap();
     assert!(matches!(end, End::Fin | End::Reset));
-    let answer = late.answer("GET").unwrap();
-    assert_eq!(answer.status(), 401, "{answer:?}");
-    is_readable(&answer, APP_PAGE);
-    eventually("both are closed", || world.upstream.look(|seen| seen.ended() == 2));
+    assert!(matches!(other.answer(stream), Err(Gone::Reset(_))));
+    for answer in [late.answer("GET").unwrap(), other.answer(refused).unwrap()] {
+        assert_eq!(answer.status(), 401, "{answer:?}");
+        is_readable(&answer, APP_PAGE);
+    }
+    eventually("all are closed", || world.upstream.look(|seen| seen.ended() == 4));
 }
 
 #[test]
