@@ -1,5 +1,6 @@
 //! A browser whose pages ask the gateway from other origins: what they may, what they read, what arrives.
 
+use std::fs;
 use std::io::BufReader;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -22,6 +23,9 @@ use crate::programs::any_command;
 use crate::programs::each_on_a_thread;
 use crate::programs::hear;
 use crate::world::APP_KEY;
+use crate::world::authority::Authority;
+use crate::world::authority::LONG;
+use crate::world::authority::pems;
 use crate::world::process;
 
 const PAGE: &str = include_str!("page.html");
@@ -31,6 +35,10 @@ const BROWSERS: [&str; 5] =
 
 /// What seals signing keys.
 const MASTER: &str = "5f1e0c7a9b3d2846f7a0c1d2e3b4958675645342312011ffeeddccbbaa998877";
+
+/// The value of `listen.public` over TLS.
+const SECURE: &str =
+    "{ address: \"127.0.0.1:0\", tls: { certificate: file:gw.crt, key: file:gw.key } }";
 
 /// What the page of a named origin reports.
 const NAMED: &str = "\
@@ -74,7 +82,7 @@ a socket with a cookie: refused";
 
 #[test]
 fn a_page_of_a_named_origin_does_what_it_may_and_reads_the_answers() {
-    let stage = Stage::new();
+    let stage = Stage::speaking("http");
     assert_eq!(stage.named.visited(), NAMED);
     let asked = [
         "GET /api/x",
@@ -92,10 +100,24 @@ fn a_page_of_a_named_origin_does_what_it_may_and_reads_the_answers() {
 
 #[test]
 fn a_page_of_another_origin_reads_nothing_and_opens_no_socket_with_a_cookie() {
-    let stage = Stage::new();
+    let stage = Stage::speaking("http");
     assert_eq!(stage.other.visited(), OTHER);
     // What needs no leave of the gateway's is judged by its credentials alone.
     assert_eq!(stage.api.asked(), ["GET /events", "GET /socket", "GET /socket", "GET /mine"]);
+}
+
+#[test]
+fn all_of_this_holds_over_tls() {
+    // A page in clear is of another site, so that the browser keeps its cookies to itself.
+    let kept = |report: &str| {
+        let report = report.replace("a cookie: 200 GET /mine", "a cookie: 401 missing_credentials");
+        report.replace("with a cookie: true 1000", "with a cookie: refused")
+    };
+    let stage = Stage::speaking("https");
+    assert_eq!(stage.named.visited(), kept(NAMED));
+    assert_eq!(stage.other.visited(), kept(OTHER));
+    let sockets = stage.api.asked().iter().filter(|line| *line == "GET /socket").count();
+    assert_eq!(sockets, 4);
 }
 
 /// A gateway before an API, and two sites with the same page, of which it knows one.
@@ -107,7 +129,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new() -> Self {
+    fn speaking(scheme: &str) -> Self {
         let (api, named, other) = (Api::start(), Site::start(), Site::start());
         let users = format!("{USERS}, query: token, cookie: token");
         let routes = "  - { match: \"GET /api/admin\", to: api, permissions: [admin] }\n  \
@@ -122,15 +144,22 @@ impl Stage {
              headers: [authorization, content-type, x-app-key], credentials: true, max_age: 1m }},",
             named.address
         );
-        let text = configuration(&api.url(), &users, routes).replace("defaults: {", &cors);
+        let mut text = configuration(&api.url(), &users, routes).replace("defaults: {", &cors);
+        if scheme == "https" {
+            text = text.replacen("\"127.0.0.1:0\"", SECURE, 1);
+        }
         let folder = Gateway::folder(&text);
-        std::fs::write(folder.path().join("master.key"), MASTER).unwrap();
+        let [certificate, key] = pems(&Authority::new("ours").certify("gw.test", LONG));
+        for (name, text) in [("master.key", MASTER), ("gw.crt", &certificate), ("gw.key", &key)] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
         let arguments = ["user", "add", "anna", "-c", "portcullis.yaml"];
         let added = process::run_with_input(folder.path(), &arguments, "correct horse battery");
         assert_eq!(added.code, Some(0), "{added:?}");
         let gateway = Gateway::start_in(folder);
-        named.shows(&gateway);
-        other.shows(&gateway);
+        let url = format!("{scheme}://{}", gateway.public);
+        named.shows(&url);
+        other.shows(&url);
         Self { api, named, other, _gateway: gateway }
     }
 }
@@ -178,10 +207,9 @@ impl Site {
         report.unwrap_or_else(|_| panic!("no report: {}", browser.said()))
     }
 
-    fn shows(&self, gateway: &Gateway) {
-        let page = PAGE.replace("GATEWAY", &format!("http://{}", gateway.public));
-        *self.page.lock().unwrap() =
-            page.replace("TOKEN", &TOKEN).replace("'KEY'", &format!("'{APP_KEY}'"));
+    fn shows(&self, gateway: &str) {
+        let page = PAGE.replace("GATEWAY", gateway).replace("TOKEN", &TOKEN);
+        *self.page.lock().unwrap() = page.replace("'KEY'", &format!("'{APP_KEY}'"));
     }
 }
 
@@ -190,6 +218,8 @@ fn browser(profile: &Path, address: &str) -> Command {
     let mut command = any_command(&BROWSERS);
     command
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"])
+        // The certificate is nobody's.
+        .arg("--ignore-certificate-errors")
         .args(["--disable-background-networking", "--no-first-run", "--no-proxy-server"])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(address)
