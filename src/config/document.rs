@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::certificates::CertificateCheck;
+use super::limits::Limits;
 use super::listen::PublicListener;
 use super::rates::RateEntry;
 use super::scalar::{At, Length, SecretRef, Size, TextOrList};
@@ -240,6 +241,32 @@ pub struct Defaults {
     /// Names of the rates that requests are counted by.
     #[serde(default)]
     pub rates: Vec<At<String>>,
+    /// Which pages of other origins may read answers; those of login services too.
+    #[serde(default)]
+    pub cors: Option<At<Cors>>,
+}
+
+/// Which pages of other origins may read answers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Origins such as `https://app.example.com` or `https://*.example.com`, or `*` alone.
+    pub origins: Vec<At<String>>,
+    /// Methods they may use; by default the one that is asked for.
+    #[serde(default)]
+    pub methods: Vec<At<String>>,
+    /// Headers they may send, beyond those that need no leave.
+    #[serde(default)]
+    pub headers: Vec<At<String>>,
+    /// Headers of answers that they may read, beyond those that need no leave.
+    #[serde(default)]
+    pub expose: Vec<At<String>>,
+    /// Whether cookies and other credentials of the browser may come along.
+    #[serde(default)]
+    pub credentials: bool,
+    /// How long a browser may remember what it was told beforehand.
+    #[serde(default)]
+    pub max_age: Option<At<Length>>,
 }
 
 /// One kind of request and what becomes of it.
@@ -281,6 +308,9 @@ pub struct RouteEntry {
     /// Names of the rates that requests are counted by, instead of `defaults.rates`.
     #[serde(default)]
     pub rates: Option<Vec<At<String>>>,
+    /// Which pages of other origins may read answers, instead of `defaults.cors`.
+    #[serde(default)]
+    pub cors: Option<At<Cors>>,
     /// `websocket` lets the upstream switch to one; by default no connection is ever switched.
     #[serde(default)]
     pub upgrade: Option<At<String>>,
@@ -340,45 +370,6 @@ pub struct Passwords {
     /// Logins that wait for a hash; a further one is refused at once (503).
     #[serde(default)]
     pub queue: Option<At<u32>>,
-}
-
-/// Sizes and counts beyond which a request is refused.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Longest request target (414).
-    #[serde(default)]
-    pub target: Option<At<Size>>,
-    /// All header fields together (431).
-    #[serde(default)]
-    pub headers: Option<At<Size>>,
-    /// Number of header fields (431).
-    #[serde(default)]
-    pub header_count: Option<At<u16>>,
-    /// Largest request body (413).
-    #[serde(default)]
-    pub body: Option<At<Size>>,
-    /// Fewest bytes of a request body in each second, once `timeouts.body` was waited (408); none of gRPC.
-    #[serde(default)]
-    pub slowest_body: Option<At<Size>>,
-    /// Longest token (401).
-    #[serde(default)]
-    pub token: Option<At<Size>>,
-    /// Client connections open at once.
-    #[serde(default)]
-    pub connections: Option<At<u32>>,
-    /// Of these, from one address (IPv6: one /64); no bound by default.
-    #[serde(default)]
-    pub connections_per_address: Option<At<u32>>,
-    /// Names of the rates that every request is counted by.
-    #[serde(default)]
-    pub rates: Vec<At<String>>,
-    /// Whether answers tell where the rates stand; refusals do so in any case.
-    #[serde(default)]
-    pub tell_rates: bool,
-    /// Callers that rates count apart.
-    #[serde(default)]
-    pub callers: Option<At<u32>>,
 }
 
 /// How long the gateway waits.

@@ -8,11 +8,13 @@ mod apps;
 mod bounds;
 mod certificates;
 mod checks;
+mod cors;
 mod document;
 mod finding;
 mod http2;
 mod issuers;
 mod keys;
+mod limits;
 mod listen;
 mod load;
 mod logins;
@@ -34,14 +36,16 @@ pub use apps::AppSettings;
 pub use bounds::{BOUNDS, Bound, Unit};
 pub use certificates::{CertificateCheck, CertificateSettings, Holder, HolderName};
 pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute, is_ours};
+pub use cors::{CorsSettings, OriginSetting};
 pub use document::{
-    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, Http2,
-    JwtEntry, Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
+    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Cors, Defaults, Document, HeaderCheck, Http2,
+    JwtEntry, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
 pub use http2::Http2Settings;
 pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TokenSettings, TypSettings};
 pub use keys::KeyLocation;
+pub use limits::{LimitSettings, Limits};
 pub use listen::{
     ClientCertificates, ClientSettings, PairEntry, PairSettings, PublicEntry, PublicListener,
     TlsEntry, TlsSettings, TlsVersion,
@@ -60,8 +64,7 @@ pub use scalar::{At, Length, Place, SecretRef, Size, TextOrList};
 pub use schema::{preset_schema, schema};
 pub use secrets::{SecretError, Secrets};
 pub use settings::{
-    AccessLogSettings, CacheSettings, LimitSettings, RouteNumbers, Settings, ShutdownSettings,
-    TimeoutSettings,
+    AccessLogSettings, CacheSettings, RouteNumbers, Settings, ShutdownSettings, TimeoutSettings,
 };
 pub use source::{Source, SourceError};
 pub use upstream_entry::{BalanceWord, Eject, EndpointEntry, Health, ProxyHeader, Retry, Upstream};

@@ -15,15 +15,17 @@ use super::address::networks;
 use super::apps;
 use super::apps::AppSettings;
 use super::bounds;
-use super::bounds::to_usize;
+use super::bounds::Bound;
 use super::checks::CheckSettings;
+use super::cors::CorsSettings;
 use super::document::Cache;
-use super::document::Limits;
+use super::document::Cors;
 use super::document::RouteEntry;
 use super::document::Shutdown;
 use super::document::Timeouts;
 use super::finding::Findings;
 use super::http2::Http2Settings;
+use super::limits::LimitSettings;
 use super::load::Loaded;
 use super::logins;
 use super::logins::LoginSettings;
@@ -68,6 +70,8 @@ pub struct Settings {
     pub http2: Http2Settings,
     /// What is remembered.
     pub cache: CacheSettings,
+    /// Which pages of other origins may read answers, unless a route says otherwise.
+    pub cors: Option<CorsSettings>,
     /// What becomes of answers that take long.
     pub streams: StreamSettings,
     /// How a stop goes.
@@ -76,31 +80,6 @@ pub struct Settings {
     pub access_log: AccessLogSettings,
     /// Threads that serve requests, if the operator fixed their number.
     pub workers: Option<usize>,
-}
-
-/// Sizes and counts beyond which a request is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitSettings {
-    /// Longest request target, in bytes.
-    pub target: usize,
-    /// All header fields together, in bytes.
-    pub headers: usize,
-    /// Number of header fields.
-    pub header_count: usize,
-    /// Largest request body, in bytes.
-    pub body: u64,
-    /// Fewest bytes of a request body in each second; 0 asks for none.
-    pub slowest_body: u64,
-    /// Longest token, in bytes.
-    pub token: usize,
-    /// Client connections open at once.
-    pub connections: usize,
-    /// Of these, from one address, if there is a bound.
-    pub connections_per_address: Option<usize>,
-    /// Whether answers tell where the rates stand.
-    pub tell_rates: bool,
-    /// Callers that rates count apart.
-    pub callers: usize,
 }
 
 /// How long the gateway waits for a client.
@@ -152,13 +131,15 @@ pub struct AccessLogSettings {
     pub query: bool,
 }
 
-/// The numbers of one route; none means that upstream or limits decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The numbers of one route; none means that upstream, limits or defaults decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteNumbers {
     /// How long the first byte of an answer may take.
     pub timeout: Option<Duration>,
     /// Largest request body, in bytes.
     pub body: Option<u64>,
+    /// Which pages of other origins may read answers.
+    pub cors: Option<CorsSettings>,
 }
 
 impl Settings {
@@ -187,6 +168,8 @@ impl Settings {
         let http2 = Http2Settings::resolve(&document.http2, findings);
         let mut cache = CacheSettings::resolve(&document.cache, findings);
         cache.key_sets = cache.key_sets.map(|path| folder.join(path));
+        let default = document.defaults.cors.as_ref();
+        let cors = cors(default, &bounds::DEFAULT_CORS_MAX_AGE, findings);
         let streams = StreamSettings {
             grace: bounds::STREAM_GRACE.time(document.streams.grace.as_ref(), findings),
             idle: bounds::STREAM_IDLE.time(document.streams.idle.as_ref(), findings),
@@ -213,30 +196,12 @@ impl Settings {
             timeouts,
             http2,
             cache,
+            cors,
             streams,
             shutdown,
             access_log,
             workers,
         })
-    }
-}
-
-impl LimitSettings {
-    /// Reads the limits.
-    pub fn resolve(limits: &Limits, findings: &mut Findings) -> Self {
-        Self {
-            target: to_usize(bounds::LIMIT_TARGET.bytes(limits.target.as_ref(), findings)),
-            headers: to_usize(bounds::LIMIT_HEADERS.bytes(limits.headers.as_ref(), findings)),
-            header_count: bounds::LIMIT_HEADER_COUNT.count(limits.header_count.as_ref(), findings),
-            body: bounds::LIMIT_BODY.bytes(limits.body.as_ref(), findings),
-            slowest_body: bounds::LIMIT_SLOWEST_BODY.bytes(limits.slowest_body.as_ref(), findings),
-            token: to_usize(bounds::LIMIT_TOKEN.bytes(limits.token.as_ref(), findings)),
-            connections: bounds::LIMIT_CONNECTIONS.count(limits.connections.as_ref(), findings),
-            connections_per_address: bounds::LIMIT_CONNECTIONS_PER_ADDRESS
-                .count_if(limits.connections_per_address.as_ref(), findings),
-            tell_rates: limits.tell_rates,
-            callers: bounds::LIMIT_CALLERS.count(limits.callers.as_ref(), findings),
-        }
     }
 }
 
@@ -278,8 +243,17 @@ impl RouteNumbers {
         Self {
             timeout: bounds::ROUTE_TIMEOUT.time_if(route.timeout.as_ref(), findings),
             body: bounds::ROUTE_BODY.bytes_if(route.body.as_ref(), findings),
+            cors: cors(route.cors.as_ref(), &bounds::ROUTE_CORS_MAX_AGE, findings),
         }
     }
+}
+
+fn cors(
+    written: Option<&At<Cors>>,
+    max_age: &Bound,
+    findings: &mut Findings,
+) -> Option<CorsSettings> {
+    written.map(|written| CorsSettings::resolve(written, max_age, findings))
 }
 
 #[cfg(test)]

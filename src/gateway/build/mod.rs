@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::AccessLogRules;
 use super::Gateway;
 use super::checks::Checks;
+use super::cors::Cors;
 use super::identity::IdentityNames;
 use super::kept::Kept;
 use super::strip::Stripping;
@@ -63,10 +64,16 @@ impl Gateway {
         let names = Names::new(loaded);
         let rates = rates::Known::new(loaded, settings, kept);
         let everywhere = rates.everywhere(loaded, findings);
-        let calls = logins::routes(&names, offered, (settings, kept), findings);
+        let cors = settings.cors.clone().map(|cors| Arc::new(Cors::new(cors)));
+        let calls = logins::routes(&names, (offered, cors.as_ref()), (settings, kept), findings);
         let known = compiled.as_ref().map_or(&[][..], |compiled| &compiled.checks);
-        let routes =
-            routes::compile((&names, known, &rates), loaded, (settings, kept), calls, findings);
+        let routes = routes::compile(
+            (&names, known, &rates),
+            loaded,
+            (settings, kept),
+            (calls, cors.as_ref()),
+            findings,
+        );
         let (_, compiled, routes) = (services?, compiled?, routes?);
         if findings.has_errors() {
             return None;
@@ -89,6 +96,8 @@ impl Gateway {
                 tokens: compiled.tokens,
                 kept: compiled.kept,
             }),
+            has_cors: routes.has_cors,
+            cors,
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
             slowest_body: settings.limits.slowest_body,

@@ -10,6 +10,7 @@ use super::rates::Known;
 use super::requirements;
 use super::requirements::Names;
 use crate::config::At;
+use crate::config::CorsSettings;
 use crate::config::Findings;
 use crate::config::Loaded;
 use crate::config::RouteEntry;
@@ -20,6 +21,7 @@ use crate::config::is_ours;
 use crate::dialect::SecondFactor;
 use crate::endpoint::Pool;
 use crate::gateway::checks::{Check, Gate};
+use crate::gateway::cors::Cors;
 use crate::gateway::denial::Kind;
 use crate::gateway::identity::Fact;
 use crate::gateway::identity::ForwardRule;
@@ -45,6 +47,8 @@ pub(super) struct Routes {
     pub(super) identity_names: Vec<HeaderName>,
     /// By which paths are judged that no route encloses.
     pub(super) fallback: Option<Require>,
+    /// Whether any route lets other origins in.
+    pub(super) has_cors: bool,
     /// Every upstream, whether a route leads there or not.
     pub(super) pools: Vec<Arc<Pool>>,
 }
@@ -62,13 +66,18 @@ struct Ground<'g> {
     has_default: bool,
     forward: Vec<ForwardRule>,
     destinations: BTreeMap<&'g str, Arc<Destination>>,
+    /// That of `defaults`.
+    cors: Option<Arc<Cors>>,
 }
+
+/// The routes of login services, made elsewhere.
+type Calls = Vec<(Pattern, Arc<Route>, At<String>)>;
 
 pub(super) fn compile(
     (names, checks, rates): (&Names, &[Check], &Known),
     loaded: &Loaded,
     (settings, kept): (&Settings, &Kept),
-    calls: Vec<(Pattern, Arc<Route>, At<String>)>,
+    (calls, cors): (Calls, Option<&Arc<Cors>>),
     findings: &mut Findings,
 ) -> Option<Routes> {
     let document = &loaded.document;
@@ -81,6 +90,7 @@ pub(super) fn compile(
         .collect();
     let default_rates = document.defaults.rates.as_slice();
     let has_default = document.defaults.require.is_some();
+    let cors = cors.cloned();
     let ground = Ground {
         names,
         checks,
@@ -92,6 +102,7 @@ pub(super) fn compile(
         has_default,
         forward,
         destinations,
+        cors,
     };
     let mut compiled = Vec::with_capacity(document.routes.len() + calls.len());
     let mut written = Vec::with_capacity(document.routes.len() + calls.len());
@@ -124,9 +135,12 @@ pub(super) fn compile(
     let identity_names =
         compiled.iter().flat_map(|(_, route)| &route.forward).chain(&ground.forward);
     let identity_names = identity_names.map(|rule| rule.name.clone()).collect();
+    let has_cors = compiled.iter().any(|(_, route)| route.cors.is_some());
     let pools = ground.destinations.values().map(|to| Arc::clone(&to.pool)).collect();
     match RouteTable::build(compiled) {
-        Ok(table) => Some(Routes { table, identity_names, fallback: ground.fallback, pools }),
+        Ok(table) => {
+            Some(Routes { table, identity_names, fallback: ground.fallback, has_cors, pools })
+        }
         Err(conflicts) => {
             for conflict in conflicts {
                 report(conflict, &written, findings);
@@ -195,8 +209,13 @@ impl Ground<'_> {
                 .rates
                 .of_route(entry.rates.as_deref().unwrap_or(self.default_rates), findings),
             websocket_idle: upgrades(entry, findings).then_some(self.settings.streams.idle),
+            cors: self.cors(numbers.cors),
             metrics: RouteMetrics::new(&self.kept.metrics, id),
         })
+    }
+
+    fn cors(&self, own: Option<CorsSettings>) -> Option<Arc<Cors>> {
+        own.map(|own| Arc::new(Cors::new(own))).or_else(|| self.cors.clone())
     }
 
     /// How a second factor is shown on a route that is marked so.
