@@ -378,6 +378,9 @@ pub struct Http2 {
     /// Whether a connection in clear may begin with HTTP/2; false by default.
     #[serde(default)]
     pub prior_knowledge: Option<bool>,
+    /// Whether HTTP/2 is offered to clients that speak TLS; true by default.
+    #[serde(default)]
+    pub alpn: Option<bool>,
     /// Requests under way on one connection.
     #[serde(default)]
     pub streams: Option<At<u32>>,

@@ -207,6 +207,7 @@ struct Told {
     host: String,
     path: String,
     query: Option<String>,
+    protocol: &'static str,
     app: Option<String>,
     subject: Option<String>,
     client: IpAddr,
@@ -257,6 +258,7 @@ impl Record {
             time: proxy.clock.now().minus(self.arrived.elapsed()),
             host: String::from_utf8_lossy(host.unwrap_or_default()).into_owned(),
             path: parts.uri.path().to_owned(),
+            protocol: version_of(parts.version),
             query: parts.uri.query().filter(|_| shows_query).map(str::to_owned),
             app: trail.app.as_ref().map(|app| app.id.to_string()),
             subject: trail.user.as_ref().map(|user| Digest::of(user.identity.as_bytes()).short()),
@@ -313,6 +315,7 @@ impl Drop for Record {
             host: &told.host,
             path: &told.path,
             query: told.query.as_deref(),
+            protocol: told.protocol,
             status: self.status.as_u16(),
             body_bytes: self.body_bytes,
             is_cut: self.is_revoked || !self.is_whole,
@@ -324,6 +327,15 @@ impl Drop for Record {
             duration: took,
             steps: &told.steps,
         });
+    }
+}
+
+/// As OpenTelemetry writes it.
+const fn version_of(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
     }
 }
 

@@ -15,6 +15,7 @@ use super::connection;
 use super::connection::{Patience, Protocol};
 use super::proxied;
 use super::proxied::Told;
+use super::tls;
 use super::tls::LiveTls;
 use crate::config::Http2Settings;
 use crate::inquiry::Peer;
@@ -186,7 +187,8 @@ impl Worker {
             };
             match tls.accept(stream, client).await {
                 Some((session, peer)) => {
-                    connection::serve(session, Protocol::Http1, peer, worker).await
+                    let protocol = tls::protocol_of(&session);
+                    connection::serve(session, protocol, peer, worker).await
                 }
                 None => Ok(()),
             }

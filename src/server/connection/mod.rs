@@ -46,8 +46,7 @@ impl Stream for TcpStream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
-    /// Chosen with ALPN, for example.
-    #[expect(dead_code, reason = "chosen once there is ALPN")]
+    /// Chosen with ALPN.
     Http2,
     /// Its first bytes will tell.
     Either,
@@ -64,12 +63,13 @@ pub(super) async fn serve<S: Stream>(
     let patience = worker.patience;
     match protocol {
         Protocol::Http1 => http1::serve(stream, (peer, opened), worker, patience).await,
-        Protocol::Http2 => http2::serve(stream, (peer, opened), worker, patience).await,
+        // Boxed: a connection of HTTP/1.1 is not to be larger for it.
+        Protocol::Http2 => Box::pin(http2::serve(stream, (peer, opened), worker, patience)).await,
         Protocol::Either => {
             let first = first_bytes::begins_http2(stream);
             match tokio::time::timeout(patience.head, first).await {
                 Ok(Ok((stream, true))) => {
-                    http2::serve(stream, (peer, opened), worker, patience).await
+                    Box::pin(http2::serve(stream, (peer, opened), worker, patience)).await
                 }
                 Ok(Ok((stream, false))) => {
                     http1::serve(stream, (peer, opened), worker, patience).await

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::Stream;
+use super::connection::{Protocol, Stream};
 use crate::certificate::Certificate;
 use crate::clock::Timestamp;
 use crate::id::Digest;
@@ -121,6 +121,17 @@ impl Tls {
         }
     }
 }
+
+/// What the client and we agreed on to speak; without an agreement, what everybody does.
+pub(super) fn protocol_of(session: &TlsStream<TcpStream>) -> Protocol {
+    match session.get_ref().1.alpn_protocol() {
+        Some(HTTP2) => Protocol::Http2,
+        _ => Protocol::Http1,
+    }
+}
+
+/// The name of HTTP/2 in ALPN (RFC 9113 §3.2).
+const HTTP2: &[u8] = b"h2";
 
 impl Stream for TlsStream<TcpStream> {
     fn reset_when_closed(&self) {

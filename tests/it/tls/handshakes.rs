@@ -72,6 +72,8 @@ fn a_protocol_is_agreed_on_or_the_handshake_ends() {
     assert_eq!(agreed(&offering(&[])), None);
     assert_eq!(agreed(&offering(&["http/1.1"])).as_deref(), Some("http/1.1"));
     assert_eq!(agreed(&offering(&["spdy/3", "http/1.1"])).as_deref(), Some("http/1.1"));
+    assert_eq!(agreed(&offering(&["http/1.1", "h2"])).as_deref(), Some("h2"), "ours is the choice");
+    assert_eq!(agreed(&offering(&["h2"])).as_deref(), Some("h2"));
     secured.serves(&offering(&[]));
     let why = secured.turns_away(&offering(&["spdy/3"]));
     assert!(why.contains("NoApplicationProtocol"), "{why}");

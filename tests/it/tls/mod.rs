@@ -4,6 +4,7 @@ mod bound;
 mod certificates;
 mod clients;
 mod handshakes;
+mod http2;
 mod names;
 mod reload;
 mod settings;

@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpStream;
 
 use super::Ask;
 use super::DEADLINE;
 use super::Fault;
 use super::Framing;
+use super::Line;
 use super::Message;
 use super::hpack;
 use super::wire::Fields;
@@ -18,7 +17,7 @@ use super::wire::Fields;
 /// One connection and what has arrived on it.
 #[derive(Debug)]
 pub struct Http2 {
-    stream: TcpStream,
+    line: Line,
     buffer: Vec<u8>,
     next: u32,
     /// Whether what arrives is granted anew at once.
@@ -106,16 +105,9 @@ pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Http2 {
-    /// Connects, without waiting for anything.
-    #[track_caller]
-    pub fn connect(to: SocketAddr) -> Self {
-        Self::connect_with(to, &[])
-    }
-
-    /// Connects with more settings.
-    #[track_caller]
-    pub fn connect_with(to: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let mut client = Self::silent(to);
+    /// Begins a connection with these settings and ours, without waiting for anything.
+    pub fn over(line: Line, settings: &[(u16, u32)]) -> Self {
+        let mut client = Self::silent(line);
         // No dynamic table towards us, and no pushes.
         let ours = [(1, 0), (2, 0)];
         let all = ours.iter().chain(settings);
@@ -126,15 +118,10 @@ impl Http2 {
         client
     }
 
-    /// Connects and says nothing.
-    #[track_caller]
-    pub fn silent(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&to, DEADLINE).expect("the gateway listens");
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
+    /// A client that says nothing yet.
+    pub fn silent(line: Line) -> Self {
         Self {
-            stream,
+            line,
             buffer: vec![],
             next: 1,
             grants: true,
@@ -148,13 +135,13 @@ impl Http2 {
 
     /// Sends bytes for as long as the peer takes any; a second without one counts as an end.
     pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.stream.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
-        self.stream.write_all(bytes)
+        self.line.set_write_timeout(std::time::Duration::from_secs(1));
+        self.line.write_all(bytes)
     }
 
     /// Sends bytes; a peer that has closed already is not an error.
     pub fn send(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+        let _ = self.line.write_all(bytes);
     }
 
     /// Sends one frame.
@@ -254,8 +241,8 @@ impl Http2 {
     }
 
     /// Goes away, so that the other side reads an end.
-    pub fn finish_sending(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    pub fn finish_sending(&mut self) {
+        self.line.finish_sending();
     }
 
     /// Reads one frame and does what it asks for.
@@ -311,7 +298,7 @@ impl Http2 {
                 return Err(Gone::Closed(self.farewell.map(|(_, code)| code)));
             }
             let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk) {
+            match self.line.read(&mut chunk) {
                 Ok(count @ 1..) => self.buffer.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
