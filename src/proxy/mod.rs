@@ -210,7 +210,7 @@ impl Proxy {
         entry: Entry,
         (parts, peer): (Parts, &Peer),
         body: RequestBody,
-        (mut record, arrived): (Record, Instant),
+        (record, arrived): (Record, Instant),
     ) -> Response<Answer> {
         let route = Arc::clone(entry.route());
         let denial = match self.collect(Decision::Enter(entry), &parts, peer, body).await {
@@ -224,8 +224,7 @@ impl Proxy {
             (Decision::Allow(_) | Decision::Confirm(_), _) => Denial::NoRoute,
         };
         route.metrics.denied(denial.reason().code(), arrived.elapsed());
-        record.deny(&denial);
-        Answer::own(route.voice.respond(&denial, record.id()), record)
+        refuse(&denial, &route.voice, record)
     }
 
     /// The whole body, and the decision as it is by then: a client may take hours over a body, and a
@@ -278,8 +277,7 @@ impl Proxy {
         match sent.await {
             Err(denial) => {
                 route.metrics.cut(denial.reason().code());
-                record.deny(&denial);
-                Answer::own(route.voice.respond(&denial, record.id()), record)
+                refuse(&denial, &route.voice, record)
             }
             Ok(Ok(mut response)) => {
                 let took = decided.elapsed();

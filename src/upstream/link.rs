@@ -177,6 +177,9 @@ impl Link {
     fn poll_late(&mut self, sending: &Sending, wait: &mut Wait, cx: &mut Context<'_>) -> Poll<()> {
         if sending.waits_for_client() {
             wait.deadline = None;
+            // Whoever waits looks now and then whether it may: a client could wait with its next
+            // piece until its token has expired.
+            let _ = self.poll_look(cx);
             return Poll::Pending;
         }
         if wait.writes != sending.writes() {
