@@ -381,6 +381,9 @@ pub struct Http2 {
     /// Whether HTTP/2 is offered to clients that speak TLS; true by default.
     #[serde(default)]
     pub alpn: Option<bool>,
+    /// Whether a stream may become a WebSocket (RFC 8441), on routes that allow one; false by default.
+    #[serde(default)]
+    pub websockets: Option<bool>,
     /// Requests under way on one connection.
     #[serde(default)]
     pub streams: Option<At<u32>>,

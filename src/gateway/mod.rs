@@ -47,6 +47,7 @@ pub use route::{Access, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
 pub use voice::Voice;
+pub use websocket::SocketOnly;
 
 use crate::clock::Timestamp;
 use crate::credentials::Vouching;
@@ -150,6 +151,10 @@ impl Gateway {
         if inquiry.content_length().is_some_and(|length| length > route.body_limit) {
             return Err(Denial::BodyTooLarge);
         }
+        let opens_websocket = route.websocket_idle.is_some() && websocket::is_opening(parts);
+        if !opens_websocket && SocketOnly::is_beside(parts) {
+            return Err(Denial::NoSocket);
+        }
         let destination = match &route.target {
             Target::Upstream(destination) => Arc::clone(destination),
             Target::Door(door) => {
@@ -177,7 +182,7 @@ impl Gateway {
             unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
             peer: asking.peer.client,
-            opens_websocket: route.websocket_idle.is_some() && websocket::is_opening(parts),
+            opens_websocket,
         };
         let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
         let factor = Arc::clone(factor);

@@ -133,6 +133,7 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         Denial::Malformed(_)
         | Denial::Carried(_, CarryError::Repeated)
         | Denial::Carried(Kind::Header, CarryError::Malformed)
+        | Denial::NoSocket
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
@@ -190,6 +191,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::Malformed(_) if denial.reason() == Reason::MalformedRequest => Failure::Malformed,
         Denial::Malformed(_)
         | Denial::NoRoute
+        | Denial::NoSocket
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway

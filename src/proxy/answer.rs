@@ -24,6 +24,7 @@ use super::tenure::Tenure;
 use crate::clock::Timestamp;
 use crate::gateway::Denial;
 use crate::gateway::Route;
+use crate::gateway::SocketOnly;
 use crate::gateway::Trail;
 use crate::id::Digest;
 use crate::message;
@@ -183,13 +184,37 @@ impl Drop for Answer {
     }
 }
 
+/// What a client would take a success for, which decides how it is told that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// What HTTP says.
+    Answer,
+    /// The answer to a call of gRPC, of which only trailers tell anything.
+    Call,
+    /// A tunnel, whatever else the answer says (RFC 8441 §5).
+    Socket,
+}
+
+impl Wanted {
+    fn by(parts: &Parts) -> Self {
+        if parts.version != Version::HTTP_2 {
+            return Self::Answer;
+        }
+        match parts.method {
+            Method::POST if headers::is_grpc(&parts.headers) => Self::Call,
+            Method::GET if SocketOnly::is_beside(parts) => Self::Socket,
+            _ => Self::Answer,
+        }
+    }
+}
+
 /// What is known about a request; counted and logged exactly once, when it is dropped: at the end of
 /// the answer, or when the client goes away before it.
 #[derive(Debug)]
 pub(super) struct Record {
     id: RequestId,
     method: Method,
-    speaks_grpc: bool,
+    pub(super) wants: Wanted,
     route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
     arrived: Instant,
     status: StatusCode,
@@ -226,7 +251,7 @@ impl Record {
         Self {
             id,
             method: parts.method.clone(),
-            speaks_grpc: parts.version == Version::HTTP_2 && headers::is_grpc(&parts.headers),
+            wants: Wanted::by(parts),
             route,
             arrived,
             // What the client of an answer that never began would have been told.
@@ -240,11 +265,6 @@ impl Record {
 
     pub(super) const fn id(&self) -> &RequestId {
         &self.id
-    }
-
-    /// Whether the client is one of gRPC, to whom only trailers tell anything.
-    pub(super) const fn speaks_grpc(&self) -> bool {
-        self.speaks_grpc
     }
 
     /// Copies what the access line will tell; called only when there is one.

@@ -29,7 +29,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 pub use answer::Answer;
-use answer::Record;
+use answer::{Record, Wanted};
 use headers::Way;
 pub use tenure::Landlord;
 use tenure::Tenure;
@@ -288,6 +288,9 @@ impl Proxy {
                     Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                         return switch(response, (upgrade, tenure), record);
                     }
+                    _ if record.wants == Wanted::Socket && response.status().as_u16() < 300 => {
+                        return refuse(&Denial::BadGateway, &route.voice, record);
+                    }
                     _ => {}
                 }
                 Answer::of_upstream(response, tenure, record)
@@ -329,11 +332,15 @@ fn switch(
 /// Tells a client why it gets nothing else, in the words that it expects.
 fn refuse(denial: &Denial, voice: &Voice, mut record: Record) -> Response<Answer> {
     record.deny(denial);
-    if record.speaks_grpc() {
-        let response = denial.respond_to_grpc(record.id());
-        return Answer::of_status(denial.status(), response, record);
+    match record.wants {
+        Wanted::Answer => Answer::own(voice.respond(denial, record.id()), record),
+        Wanted::Call => {
+            let response = denial.respond_to_grpc(record.id());
+            Answer::of_status(denial.status(), response, record)
+        }
+        // No dialect's words: some of them make a success of a refusal.
+        Wanted::Socket => Answer::own(denial.respond(record.id()), record),
     }
-    Answer::own(voice.respond(denial, record.id()), record)
 }
 
 fn rules(reserved: &Arc<IdentityNames>, stripping: &Arc<Stripping>) -> TrailerRules {

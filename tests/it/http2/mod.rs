@@ -6,6 +6,7 @@ mod deadlines;
 mod decision;
 mod grpc;
 mod streams;
+mod websocket;
 
 use crate::world::Ask;
 use crate::world::World;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
+use std::time::Instant;
 
 use super::Ask;
 use super::DEADLINE;
@@ -25,6 +26,8 @@ pub struct Http2 {
     /// Whether pings come back.
     pub answers_pings: bool,
     arrived: HashMap<u32, Arrived>,
+    /// What the other side allows, by the number of the setting.
+    pub allowed: HashMap<u16, u32>,
     /// The last GOAWAY: the last stream served, and why.
     pub farewell: Option<(u32, u32)>,
     /// Pings of ours that came back.
@@ -32,7 +35,7 @@ pub struct Http2 {
     is_closed: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Arrived {
     heads: Vec<Vec<(String, String)>>,
     body: Vec<u8>,
@@ -128,6 +131,7 @@ impl Http2 {
             grants: true,
             answers_pings: true,
             arrived: HashMap::new(),
+            allowed: HashMap::new(),
             farewell: None,
             pongs: 0,
             is_closed: false,
@@ -201,11 +205,16 @@ impl Http2 {
 
     /// Waits for the whole answer on a stream.
     pub fn answer(&mut self, stream: u32) -> Result<Message, Gone> {
+        let until = Instant::now() + DEADLINE;
         loop {
             let so_far = self.arrived.get(&stream).map(|arrived| (arrived.reset, arrived.is_whole));
             match so_far {
                 Some((Some(code), _)) => return Err(Gone::Reset(code)),
                 Some((None, true)) => break,
+                // Pings alone are no answer.
+                Some((None, false)) | None if Instant::now() > until => {
+                    return Err(Gone::Fault(Fault(format!("no end within {DEADLINE:?}"))));
+                }
                 Some((None, false)) | None => self.step()?,
             }
         }
@@ -222,6 +231,12 @@ impl Http2 {
             self.step()?;
         }
         Ok(&self.arrived[&stream].body)
+    }
+
+    /// What has come of an answer, which is its head at least.
+    pub fn begun(&mut self, stream: u32) -> Result<Message, Gone> {
+        self.wait(stream, 0)?;
+        self.arrived[&stream].clone().message().map_err(Gone::Fault)
     }
 
     /// Reads until the other side closes; says with which GOAWAY.
@@ -251,7 +266,14 @@ impl Http2 {
         let frame = self.next_frame()?;
         let is_last = frame.flags & END_STREAM != 0;
         match frame.kind {
-            SETTINGS if frame.flags & ACK == 0 => self.frame(&Frame::new(SETTINGS, ACK, 0, [])),
+            SETTINGS if frame.flags & ACK == 0 => {
+                self.allowed.extend(frame.payload.chunks(6).map(|setting| {
+                    let (id, value) = setting.split_at(2);
+                    let id = u16::from_be_bytes(id.try_into().unwrap());
+                    (id, u32::from_be_bytes(value.try_into().unwrap()))
+                }));
+                self.frame(&Frame::new(SETTINGS, ACK, 0, []));
+            }
             PING if frame.flags & ACK == 0 && !self.answers_pings => {}
             PING if frame.flags & ACK == 0 => self.frame(&Frame::new(PING, ACK, 0, frame.payload)),
             PING => self.pongs += 1,
