@@ -1,6 +1,8 @@
 //! What was compiled from one entry of `routes`, and where it leads.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,4 +95,16 @@ pub enum Address {
     Socket(SocketAddr),
     /// A name that is looked up for each new connection, and a port.
     Name(String, u16),
+    /// A Unix socket at a path.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }

@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -13,7 +12,6 @@ use std::time::Instant;
 use bytes::BytesMut;
 use http::Method;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::UpstreamError;
@@ -21,13 +19,13 @@ use super::body::BodyFault;
 use super::head;
 use super::head::{Head, HeadFault};
 use super::sending::{SendFault, Sending};
-use crate::gateway::Address;
+use super::stream::Stream;
 use crate::gateway::Destination;
 
 /// A connection on which one request at a time is under way.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// What was read and not yet taken.
     pub(super) read: BytesMut,
     /// Fires no later than the deadline in force; armed again only when it fires. A timer armed
@@ -56,14 +54,7 @@ pub(super) enum Lost {
 impl Link {
     /// Opens a connection within the destination's `connect_timeout`.
     pub(super) async fn open(destination: &Destination) -> Result<Self, UpstreamError> {
-        let connecting = async {
-            let stream = match &destination.address {
-                Address::Socket(address) => TcpStream::connect(address).await?,
-                Address::Name(name, port) => connect_by_name(name, *port).await?,
-            };
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        };
+        let connecting = Stream::connect(&destination.address);
         let stream = tokio::time::timeout(destination.connect_timeout, connecting)
             .await
             .map_err(|_| UpstreamError::ConnectTimeout)?
@@ -226,22 +217,5 @@ impl From<Lost> for UpstreamError {
     }
 }
 
-async fn connect_by_name(name: &str, port: u16) -> std::io::Result<TcpStream> {
-    let mut failure = std::io::Error::from(std::io::ErrorKind::NotFound);
-    for address in tokio::net::lookup_host((name, port)).await?.take(MOST_ADDRESSES) {
-        match connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    TcpStream::connect(address).await
-}
-
 /// Room that is made for one read, in bytes.
 const READ_AT_ONCE: usize = 8 * 1024;
-/// Addresses of one name that are tried.
-const MOST_ADDRESSES: usize = 8;

@@ -9,6 +9,7 @@ mod head;
 mod link;
 mod pool;
 mod sending;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -12,11 +12,11 @@ use http::HeaderMap;
 use http_body::Body as _;
 use http_body::Frame;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::body::{BodyFault, RequestBody};
 use super::head;
 use super::head::Framing;
+use super::stream::Stream;
 use crate::gateway::Sealed;
 
 /// What is still to be written of a request.
@@ -83,7 +83,7 @@ impl Sending {
     /// Writes on until everything is written, the connection takes no more, or the body has none.
     pub(super) fn poll(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendFault>> {
         loop {
@@ -168,7 +168,7 @@ impl Sending {
         }
     }
 
-    fn poll_write(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let out = self.out.get(self.written..).unwrap_or_default();
         let stream = Pin::new(stream);
         let count = if self.piece.is_empty() && self.tail.is_empty() {

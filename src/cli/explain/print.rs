@@ -14,7 +14,6 @@ use crate::config::Carrier;
 use crate::config::CheckSettings;
 use crate::config::Settings;
 use crate::config::TokenSettings;
-use crate::gateway::Address;
 use crate::gateway::Decision;
 use crate::gateway::Denial;
 use crate::gateway::Pass;
@@ -203,10 +202,7 @@ impl Allowed {
         parts.headers.extend(ours.into_iter().map(|(name, value)| (Some(name), value)));
         Self {
             upstream: destination.name.to_string(),
-            address: match &destination.address {
-                Address::Socket(address) => address.to_string(),
-                Address::Name(name, port) => format!("{name}:{port}"),
-            },
+            address: destination.address.to_string(),
             request: masks.request_line(&parts),
             headers: masks.headers(&parts.headers),
         }
