@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,10 +16,11 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::sync::OnceCell;
+
+use crate::certificate::{RootsError, provider, system_roots};
 
 /// Where to fetch something, checked.
 #[derive(Clone, PartialEq, Eq)]
@@ -51,7 +51,10 @@ pub enum AddressError {
 pub enum FetchError {
     /// The roots of trust could not be loaded.
     #[error("no roots of trust: {0}")]
-    Roots(&'static str),
+    Roots(#[from] RootsError),
+    /// Nobody was left to load them.
+    #[error("no roots of trust: loading them was cut short")]
+    CutShort,
     /// The TLS settings were refused.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
@@ -188,10 +191,9 @@ where
 }
 
 async fn protected() -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, FetchError> {
-    let roots = tokio::task::spawn_blocking(roots).await;
-    let roots = roots.map_err(|_| FetchError::Roots("loading them was cut short"))??;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let roots = tokio::task::spawn_blocking(system_roots).await;
+    let roots = roots.map_err(|_| FetchError::CutShort)??;
+    let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(FetchError::Tls)?
         .with_root_certificates(roots)
@@ -204,17 +206,6 @@ async fn protected() -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes
         .enable_http1()
         .wrap_connector(http);
     Ok(client(connector))
-}
-
-fn roots() -> Result<RootCertStore, FetchError> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let hint = "the system has no certificates (package ca-certificates, or SSL_CERT_FILE)";
-        return Err(FetchError::Roots(hint));
-    }
-    Ok(roots)
 }
 
 /// `max-age` less the time that the answer already spent in caches (RFC 9111 §4.2); `no-store` and

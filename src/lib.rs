@@ -5,6 +5,8 @@ pub mod id;
 pub mod json;
 pub mod secret;
 
+pub mod certificate;
+
 pub mod fetch;
 pub mod inquiry;
 pub mod message;

@@ -21,6 +21,7 @@ use portcullis::server;
 /// Modules from the ground up. A module uses those on floors below its own, and itself.
 const FLOORS: &[&[&str]] = &[
     &["clock", "id", "json", "secret"],
+    &["certificate"],
     &["fetch", "inquiry", "message", "principal", "telemetry"],
     &["config"],
     &["store"],

@@ -1,4 +1,4 @@
-//! One client connection: HTTP/1.1 with deadlines that cost a busy connection nothing.
+//! HTTP/1.1 to a client, with deadlines that cost a busy connection nothing.
 
 use std::future::Future;
 use std::future::poll_fn;
@@ -21,25 +21,17 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
-use super::worker::Worker;
+use super::super::worker::Worker;
+use super::Patience;
+use super::Stream;
 use crate::inquiry::Peer;
 use crate::proxy::Answer;
 use crate::upstream::AnswerFault;
 
-/// How long a connection may take over its parts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// For a whole head, from its first byte; for the first one, from the connection's opening.
-    pub(super) head: Duration,
-    /// For the next head to begin, and for the client to take more of its answer.
-    pub(super) idle: Duration,
-}
-
 /// Serves a connection to its end; one that opens while the worker drains serves one request.
-pub(super) async fn serve(
-    stream: TcpStream,
+pub(super) async fn serve<S: Stream>(
+    stream: S,
     peer: Peer,
     worker: Arc<Worker>,
     patience: Patience,
@@ -91,7 +83,7 @@ pub(super) async fn serve(
 }
 
 /// How HTTP is read from a client, wherever it is.
-pub(super) fn protocol() -> http1::Builder {
+pub(in crate::server) fn protocol() -> http1::Builder {
     let mut protocol = http1::Builder::new();
     protocol.max_buf_size(LARGEST_HEAD).header_read_timeout(None);
     protocol
@@ -104,7 +96,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Ending>, std::convert::Infallible> {
     #[cfg(test)]
-    super::tests::panic_if_asked(&request);
+    crate::server::tests::panic_if_asked(&request);
     let arrived = activity.begin_request(!request.body().is_end_stream());
     let knows_no_chunks = request.version() == Version::HTTP_10;
     let response = worker.proxy.serve(request, peer, arrived).await;
@@ -247,8 +239,8 @@ const LINGER: u8 = 3;
 
 /// The socket, telling [`Activity`] when bytes come in, and closing so that the last answer arrives.
 #[derive(Debug)]
-struct Watched {
-    inner: TokioIo<TcpStream>,
+struct Watched<S: Stream> {
+    inner: TokioIo<S>,
     activity: Arc<Activity>,
     lingering: Lingering,
 }
@@ -261,7 +253,7 @@ enum Lingering {
     Reading(usize),
 }
 
-impl Watched {
+impl<S: Stream> Watched<S> {
     fn poll_linger(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<io::Result<()>> {
         let mut dropped = [0; 4096];
         while left > 0 {
@@ -282,16 +274,15 @@ impl Watched {
 
 /// RFC 9112 §8: a client of HTTP/1.0 would take the end of the connection for the end of an answer that
 /// broke off; a reset it cannot take for one.
-impl Drop for Watched {
+impl<S: Stream> Drop for Watched<S> {
     fn drop(&mut self) {
         if self.activity.is_torn.load(Ordering::Relaxed) {
-            // A socket that refuses has been closed already.
-            let _ = self.inner.inner().set_zero_linger();
+            self.inner.inner().reset_when_closed();
         }
     }
 }
 
-impl Read for Watched {
+impl<S: Stream> Read for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -305,7 +296,7 @@ impl Read for Watched {
     }
 }
 
-impl Write for Watched {
+impl<S: Stream> Write for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
