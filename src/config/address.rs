@@ -88,21 +88,18 @@ pub struct UpstreamAddress {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Whether it is spoken to over TLS.
+    pub is_https: bool,
 }
 
 impl UpstreamAddress {
-    /// Reads `http://HOST[:PORT]`; the error says what is wrong and what to do.
+    /// Reads `http://HOST[:PORT]` or `https://HOST[:PORT]`; the error says what is wrong and what to do.
     pub fn parse(text: &str) -> Result<Self, (&'static str, &'static str)> {
-        const FORM: &str = "write `http://HOST:PORT`";
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => {
-                return Err((
-                    "https to an upstream is not supported",
-                    "use `http://` on a network you trust, or a TLS side-car next to the upstream",
-                ));
-            }
-            Some(_) => return Err(("the scheme is not http", FORM)),
+        const FORM: &str = "write `http://HOST:PORT` or `https://HOST:PORT`";
+        let (is_https, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            Some(_) => return Err(("the scheme is neither http nor https", FORM)),
             None => return Err(("the scheme is missing", FORM)),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
@@ -121,6 +118,7 @@ impl UpstreamAddress {
                 let port = port.parse().ok().filter(|port| digits && *port != 0);
                 (host, port.ok_or(("the port is not a number from 1 to 65535", FORM))?)
             }
+            None if is_https => (authority, 443),
             None => (authority, 80),
         };
         let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -131,7 +129,7 @@ impl UpstreamAddress {
         if !is_host {
             return Err(("the host is not a name or an IP address", FORM));
         }
-        Ok(Self { host: inner.unwrap_or(host).to_ascii_lowercase(), port })
+        Ok(Self { host: inner.unwrap_or(host).to_ascii_lowercase(), port, is_https })
     }
 }
 
@@ -202,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_is_http_and_a_host() {
+    fn an_upstream_is_a_scheme_and_a_host() {
         for (text, shown) in [
             ("http://127.0.0.1:9000", "127.0.0.1:9000"),
             ("http://API.internal", "api.internal:80"),
@@ -210,9 +208,12 @@ mod tests {
             ("http://[::1]:1", "[::1]:1"),
             ("http://[::1]", "[::1]:80"),
             ("http://my_service:65535", "my_service:65535"),
+            ("https://api", "api:443"),
+            ("https://api:80/", "api:80"),
         ] {
             let address = UpstreamAddress::parse(text).unwrap();
             assert_eq!(address.to_string(), shown);
+            assert_eq!(address.is_https, text.starts_with("https:"), "{text}");
         }
     }
 
@@ -221,8 +222,10 @@ mod tests {
         for text in [
             "",
             "127.0.0.1:9000",
-            "https://api",
             "ftp://api",
+            "HTTPS://api",
+            "https://",
+            "https://api/v1",
             "http://",
             "http://:80",
             "http://api:0",

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::scalar::{At, Length, SecretRef, Size, TextOrList};
+use super::upstream_tls::{UpstreamHttp2, UpstreamTls};
 
 /// A Portcullis configuration file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -88,8 +89,14 @@ pub struct SecretsEntry {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// `http://HOST:PORT`, without a path.
+    /// `http://HOST:PORT` or `https://HOST:PORT`, without a path.
     pub url: At<String>,
+    /// Of one at `https://`: who certifies it, and what it is shown.
+    #[serde(default)]
+    pub tls: Option<At<UpstreamTls>>,
+    /// Whether HTTP/2 is spoken: `never` (the default), `always`, or over TLS `auto`, as both agree.
+    #[serde(default)]
+    pub http2: Option<At<UpstreamHttp2>>,
     /// How long the first byte of an answer may take.
     #[serde(default)]
     pub timeout: Option<At<Length>>,

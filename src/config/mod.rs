@@ -21,6 +21,7 @@ mod schema;
 mod secrets;
 mod settings;
 mod source;
+mod upstream_tls;
 mod watch;
 
 pub use address::{Listeners, StoreAddress, UpstreamAddress};
@@ -51,4 +52,5 @@ pub use settings::{
     TimeoutSettings, UpstreamSettings,
 };
 pub use source::{Source, SourceError};
+pub use upstream_tls::{TransportSettings, UpstreamHttp2, UpstreamTls, UpstreamTlsSettings};
 pub use watch::{NamedFile, Watch};

@@ -94,6 +94,14 @@ impl Secrets {
         Ok(content)
     }
 
+    /// Reads what may be larger than a secret, such as a chain of certificates, wherever it is kept.
+    pub fn read_chain(&mut self, reference: &SecretRef) -> Result<Vec<u8>, SecretError> {
+        match reference {
+            SecretRef::File(path) => self.read_file(path.as_ref()),
+            SecretRef::Env(name) => variable(name).map(|value| value.expose().clone()),
+        }
+    }
+
     /// Where a file is that the document names.
     pub fn locate(&self, path: &Path) -> PathBuf {
         self.folder.join(path)

@@ -32,6 +32,7 @@ use super::logins::LoginSettings;
 use super::logins::PasswordSettings;
 use super::scalar::At;
 use super::scalar::SecretRef;
+use super::upstream_tls::TransportSettings;
 
 /// What the document says, apart from its routes.
 #[derive(Debug)]
@@ -81,6 +82,8 @@ pub struct UpstreamSettings {
     pub idle_timeout: Duration,
     /// Unused connections kept per worker.
     pub idle_connections: usize,
+    /// How it is spoken to.
+    pub transport: TransportSettings,
 }
 
 /// Sizes and counts beyond which a request is refused.
@@ -275,7 +278,8 @@ impl UpstreamSettings {
         let idle_connections =
             bounds::UPSTREAM_IDLE_CONNECTIONS.count(upstream.idle_connections.as_ref(), findings);
         let address = address?;
-        Some(Self { address, timeout, connect_timeout, idle_timeout, idle_connections })
+        let transport = TransportSettings::resolve(upstream, address.is_https, findings);
+        Some(Self { address, timeout, connect_timeout, idle_timeout, idle_connections, transport })
     }
 }
 
@@ -385,7 +389,7 @@ pub(super) mod tests {
             found,
             [
                 "`9bad` cannot be the name of a upstream",
-                "bad upstream address: https to an upstream is not supported",
+                "bad upstream address: a user or password in an address is not supported",
                 "`timeout` is 2h, which is out of bounds",
                 "`idle_connections` is 10001, which is out of bounds",
             ]

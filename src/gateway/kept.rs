@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::Weak;
 use std::time::Duration;
 
 use super::route::Address;
+use super::transport::Secured;
+use crate::certificate::{RootsError, system_roots};
 use crate::clock::Clock;
 use crate::credentials::KnownUsers;
 use crate::credentials::StoredKeys;
@@ -20,6 +23,7 @@ use crate::jwt::RemoteKeys;
 use crate::jwt::RemoteSettings;
 use crate::jwt::TokenCache;
 use crate::telemetry::Metrics;
+use rustls::RootCertStore;
 
 /// Everything that a new configuration takes over from the old one.
 #[derive(Debug)]
@@ -43,7 +47,9 @@ pub struct Kept {
 
 #[derive(Debug, Default)]
 struct Tables {
-    slots: HashMap<Address, usize>,
+    slots: HashMap<(Address, Option<String>), usize>,
+    secured: Vec<Weak<Secured>>,
+    roots: Option<Arc<RootCertStore>>,
     remotes: Vec<Arc<RemoteKeys>>,
     tokens: Option<(u64, TokenCache)>,
     own: Vec<Arc<OwnKeys>>,
@@ -101,11 +107,37 @@ impl Kept {
         Some(keys)
     }
 
-    /// The number under which workers keep connections to this address.
-    pub(super) fn slot(&self, address: &Address) -> usize {
+    /// The number under which workers keep connections to this address; `owner` keeps apart those that
+    /// only one upstream may use.
+    pub(super) fn slot(&self, address: &Address, owner: Option<&str>) -> usize {
         let mut tables = self.tables();
         let next = tables.slots.len();
-        *tables.slots.entry(address.clone()).or_insert(next)
+        let key = (address.clone(), owner.map(str::to_owned));
+        *tables.slots.entry(key).or_insert(next)
+    }
+
+    /// The same object for the same material as long as anybody holds it: its sessions can be resumed,
+    /// and connections opened under it be used.
+    pub(super) fn secured(&self, made: Secured) -> Arc<Secured> {
+        let mut tables = self.tables();
+        tables.secured.retain(|known| known.strong_count() > 0);
+        let mut known = tables.secured.iter().filter_map(Weak::upgrade);
+        if let Some(known) = known.find(|known| known.made_from == made.made_from) {
+            return known;
+        }
+        let made = Arc::new(made);
+        tables.secured.push(Arc::downgrade(&made));
+        made
+    }
+
+    /// The roots of trust that the system keeps, read once: they are large, and change with the system.
+    pub(super) fn system_roots(&self) -> Result<Arc<RootCertStore>, RootsError> {
+        if let Some(known) = &self.tables().roots {
+            return Ok(Arc::clone(known));
+        }
+        let roots = Arc::new(system_roots()?);
+        self.tables().roots = Some(Arc::clone(&roots));
+        Ok(roots)
     }
 
     /// The keys had under these settings, the same object as long as the settings stay.

@@ -16,6 +16,7 @@ mod pending;
 mod route;
 mod strip;
 mod trail;
+mod transport;
 mod voice;
 
 use std::net::IpAddr;
@@ -41,6 +42,7 @@ pub use pending::Pending;
 pub use route::{Access, Address, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
+pub use transport::{Secured, Transport};
 pub use voice::Voice;
 
 use crate::clock::Timestamp;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::door::Door;
 use super::identity::ForwardRule;
+use super::transport::Transport;
 use super::voice::Voice;
 use crate::dialect::SecondFactor;
 use crate::id::RouteId;
@@ -72,7 +73,7 @@ pub enum Access {
 }
 
 /// An upstream as data; the connections to it are kept elsewhere.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Destination {
     /// Its name in metrics.
     pub name: UpstreamName,
@@ -80,6 +81,8 @@ pub struct Destination {
     pub slot: usize,
     /// Where it listens.
     pub address: Address,
+    /// How it is spoken to.
+    pub transport: Transport,
     /// How long opening a connection may take.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept.

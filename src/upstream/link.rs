@@ -5,6 +5,7 @@ use std::future::Future;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::time::Instant;
@@ -21,6 +22,7 @@ use super::head::{Head, HeadFault};
 use super::sending::{SendFault, Sending};
 use super::stream::Stream;
 use crate::gateway::Destination;
+use crate::gateway::Secured;
 
 /// A connection on which one request at a time is under way.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct Link {
     /// When the link was last given back.
     pub(super) idle_since: Instant,
     idle_timeout: Duration,
+    /// Under which terms it was opened.
+    secured: Option<Arc<Secured>>,
 }
 
 /// Why an exchange failed.
@@ -54,18 +58,19 @@ pub(super) enum Lost {
 impl Link {
     /// Opens a connection within the destination's `connect_timeout`.
     pub(super) async fn open(destination: &Destination) -> Result<Self, UpstreamError> {
-        let connecting = Stream::connect(&destination.address);
-        let stream = tokio::time::timeout(destination.connect_timeout, connecting)
-            .await
-            .map_err(|_| UpstreamError::ConnectTimeout)?
-            .map_err(UpstreamError::Connect)?;
-        Ok(Self {
+        Ok(Self::over(connect(destination).await?, destination))
+    }
+
+    /// A connection that is open already.
+    pub(super) fn over(stream: Stream, destination: &Destination) -> Self {
+        Self {
             stream,
             read: BytesMut::new(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             idle_since: Instant::now(),
             idle_timeout: destination.idle_timeout,
-        })
+            secured: destination.transport.secured.clone(),
+        }
     }
 
     /// Sends a request, or as much of it as it takes, and waits for the head of its answer.
@@ -188,10 +193,25 @@ impl Link {
             )
     }
 
+    /// Whether it was opened as this destination is to be spoken to.
+    pub(super) fn suits(&self, destination: &Destination) -> bool {
+        destination.transport.takes(self.secured.as_ref())
+    }
+
     /// Whether nobody used the connection for longer than its destination allows.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.idle_since) >= self.idle_timeout
     }
+}
+
+/// Opens a connection within the destination's `connect_timeout`, TLS included.
+pub(super) async fn connect(destination: &Destination) -> Result<Stream, UpstreamError> {
+    let secured = destination.transport.secured.as_ref();
+    let connecting = Stream::connect(&destination.address, secured);
+    tokio::time::timeout(destination.connect_timeout, connecting)
+        .await
+        .map_err(|_| UpstreamError::ConnectTimeout)?
+        .map_err(UpstreamError::Connect)
 }
 
 /// How long to wait for an upstream, and until when since it last took something.

@@ -36,7 +36,7 @@ impl Pools {
             if link.is_stale(now) {
                 // Those below have been unused for longer still.
                 stack.clear();
-            } else if link.is_open() {
+            } else if link.suits(destination) && link.is_open() {
                 return Some(link);
             }
         }
@@ -89,7 +89,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::gateway::Address;
+    use crate::config::UpstreamHttp2;
+    use crate::gateway::{Address, Transport};
     use crate::id::UpstreamName;
 
     async fn linked(pools: &Pools) -> (Destination, TcpStream, Box<Link>) {
@@ -98,6 +99,7 @@ mod tests {
             name: UpstreamName::new("api"),
             slot: 0,
             address: Address::Socket(listener.local_addr().unwrap()),
+            transport: Transport { secured: None, http2: UpstreamHttp2::Never },
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(10),
             idle_connections: 1,

@@ -42,3 +42,4 @@ mod secured;
 mod sixth_dialect;
 mod tokens;
 mod unjudged;
+mod upstream_tls;

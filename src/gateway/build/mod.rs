@@ -7,6 +7,7 @@ mod logins;
 mod own;
 mod requirements;
 mod routes;
+mod transports;
 
 use std::sync::Arc;
 
@@ -54,12 +55,14 @@ impl Gateway {
         let mut common = Common { settings, kept, secrets: &mut secrets };
         let services = logins::compile(&mut common, findings);
         let offered = services.as_deref().unwrap_or_default();
+        let transports = transports::compile(loaded, settings, &mut common, findings);
         let compiled = checks::compile(loaded, common, offered, findings);
         loaded.named_files.extend(secrets.into_named_files());
         let names = Names::new(loaded);
         let calls = logins::routes(&names, offered, (settings, kept), findings);
         let known = compiled.as_ref().map_or(&[][..], |compiled| &compiled.checks);
-        let routes = routes::compile((&names, known), loaded, (settings, kept), calls, findings);
+        let ground = (settings, kept, &transports);
+        let routes = routes::compile((&names, known), loaded, ground, calls, findings);
         let (_, compiled, routes) = (services?, compiled?, routes?);
         if findings.has_errors() {
             return None;

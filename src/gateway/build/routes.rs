@@ -8,6 +8,7 @@ use http::header;
 
 use super::requirements;
 use super::requirements::Names;
+use super::transports::Transports;
 use crate::config::At;
 use crate::config::Findings;
 use crate::config::Loaded;
@@ -27,6 +28,7 @@ use crate::gateway::route::Address;
 use crate::gateway::route::Destination;
 use crate::gateway::route::Route;
 use crate::gateway::route::Target;
+use crate::gateway::transport::Transport;
 use crate::gateway::voice::Voice;
 use crate::id::RouteId;
 use crate::id::UpstreamName;
@@ -62,7 +64,7 @@ struct Ground<'g> {
 pub(super) fn compile(
     (names, checks): (&Names, &[Check]),
     loaded: &Loaded,
-    (settings, kept): (&Settings, &Kept),
+    (settings, kept, transports): (&Settings, &Kept, &Transports<'_>),
     calls: Vec<(Pattern, Arc<Route>, At<String>)>,
     findings: &mut Findings,
 ) -> Option<Routes> {
@@ -72,7 +74,10 @@ pub(super) fn compile(
     let destinations = settings
         .upstreams
         .iter()
-        .map(|(name, upstream)| (name.as_str(), Arc::new(destination(name, upstream, kept))))
+        .filter_map(|(name, upstream)| {
+            let transport = transports.get(name.as_str())?.clone();
+            Some((name.as_str(), Arc::new(destination(name, upstream, transport, kept))))
+        })
         .collect();
     let has_default = document.defaults.require.is_some();
     let ground =
@@ -312,7 +317,12 @@ fn allow(text: &At<String>, params: &[String], findings: &mut Findings) -> Optio
         .ok()
 }
 
-fn destination(name: &str, upstream: &UpstreamSettings, kept: &Kept) -> Destination {
+fn destination(
+    name: &str,
+    upstream: &UpstreamSettings,
+    transport: Transport,
+    kept: &Kept,
+) -> Destination {
     let bare = upstream.address.host.trim_start_matches('[').trim_end_matches(']');
     let address = match bare.parse() {
         Ok(ip) => Address::Socket(std::net::SocketAddr::new(ip, upstream.address.port)),
@@ -320,8 +330,9 @@ fn destination(name: &str, upstream: &UpstreamSettings, kept: &Kept) -> Destinat
     };
     Destination {
         name: UpstreamName::new(name),
-        slot: kept.slot(&address),
+        slot: kept.slot(&address, transport.secured.as_ref().map(|_| name)),
         address,
+        transport,
         connect_timeout: upstream.connect_timeout,
         idle_timeout: upstream.idle_timeout,
         idle_connections: upstream.idle_connections,

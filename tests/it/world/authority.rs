@@ -53,6 +53,11 @@ impl Authority {
     }
 }
 
+/// The certificate and the key as files hold them.
+pub fn pems((certificate, key): &Shown) -> [String; 2] {
+    [pem("CERTIFICATE", certificate), pem("PRIVATE KEY", key.secret_pkcs8_der())]
+}
+
 fn pair() -> (EcdsaKeyPair, PrivatePkcs8KeyDer<'static>) {
     let alg = &ECDSA_P256_SHA256_ASN1_SIGNING;
     let document = EcdsaKeyPair::generate_pkcs8(alg, &SystemRandom::new()).unwrap();

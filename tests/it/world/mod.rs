@@ -11,6 +11,7 @@ pub mod oracle;
 pub mod people;
 pub mod process;
 mod secure;
+pub mod tls_door;
 mod upstream;
 mod wire;
 
