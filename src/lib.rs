@@ -19,6 +19,7 @@ pub mod store;
 
 pub mod credentials;
 pub mod dialect;
+pub mod endpoint;
 pub mod jwt;
 pub mod policy;
 

@@ -1,7 +1,10 @@
 //! The face for operators: health, readiness, metrics. Never on the public port.
 
+mod upstreams;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use http::Method;
 use http::Request;
@@ -14,6 +17,7 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::credentials::StoredKeys;
+use crate::endpoint::Pool;
 use crate::jwt::RemoteKeys;
 use crate::message;
 use crate::message::Body;
@@ -26,6 +30,7 @@ pub struct Admin {
     clock: Clock,
     stored: Option<Arc<StoredKeys>>,
     remotes: arc_swap::ArcSwap<Vec<Arc<RemoteKeys>>>,
+    pools: arc_swap::ArcSwap<Vec<Arc<Pool>>>,
     is_draining: AtomicBool,
 }
 
@@ -39,13 +44,14 @@ struct Condition {
 impl Admin {
     /// Nothing to wait for but the store, when there is one.
     pub fn new(metrics: Metrics, clock: Clock, stored: Option<Arc<StoredKeys>>) -> Self {
-        let remotes = arc_swap::ArcSwap::from_pointee(Vec::new());
-        Self { metrics, clock, stored, remotes, is_draining: AtomicBool::new(false) }
+        let (remotes, pools) = Default::default();
+        Self { metrics, clock, stored, remotes, pools, is_draining: AtomicBool::new(false) }
     }
 
-    /// The key sets that the configuration in force names.
-    pub fn watch(&self, remotes: Vec<Arc<RemoteKeys>>) {
+    /// The key sets and upstreams that the configuration in force names.
+    pub fn watch(&self, remotes: Vec<Arc<RemoteKeys>>, pools: Vec<Arc<Pool>>) {
         self.remotes.store(Arc::new(remotes));
+        self.pools.store(Arc::new(pools));
     }
 
     /// From now on readiness fails, so that nobody sends new traffic.
@@ -65,7 +71,8 @@ impl Admin {
             "/healthz" => message::text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readiness(request.uri().query() == Some("verbose")),
             "/metrics" => self.scrape(),
-            _ => message::text(StatusCode::NOT_FOUND, "/healthz, /readyz, /metrics\n"),
+            "/upstreams" => self.upstreams(),
+            _ => message::text(StatusCode::NOT_FOUND, "/healthz, /readyz, /metrics, /upstreams\n"),
         }
     }
 
@@ -117,7 +124,17 @@ impl Admin {
         all
     }
 
+    fn upstreams(&self) -> Response<Body> {
+        let now = Instant::now();
+        let shown: Vec<_> =
+            self.pools.load().iter().map(|pool| upstreams::show(pool, now)).collect();
+        let document = json!({"upstreams": shown});
+        message::with_type(StatusCode::OK, "application/json", format!("{document}\n"))
+    }
+
     fn scrape(&self) -> Response<Body> {
+        let now = Instant::now();
+        self.pools.load().iter().for_each(|pool| pool.observe(now));
         for keys in self.remotes.load().iter() {
             keys.observe();
         }

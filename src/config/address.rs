@@ -273,7 +273,8 @@ mod tests {
     fn the_admin_address_never_takes_public_connections() {
         let judge = |public: &str, admin: &str| {
             let mut findings = Findings::new();
-            let listen = Listen { public: at(public), admin: Some(at(admin)) };
+            let listen =
+                Listen { public: at(public), admin: Some(at(admin)), proxy_protocol: vec![] };
             Listeners::resolve(&listen, &mut findings);
             !findings.has_errors()
         };

@@ -58,6 +58,31 @@ const fn count(key: &'static str, default: Option<u64>, [min, max]: [u64; 2]) ->
 
 pub(super) const UPSTREAM_TIMEOUT: Bound =
     time("upstreams.*.timeout", Some(30 * SECOND), [1, HOUR]);
+pub(super) const ENDPOINT_WEIGHT: Bound =
+    count("upstreams.*.endpoints[].weight", Some(1), [1, 100]);
+pub(super) const UPSTREAM_READ_TIMEOUT: Bound = time("upstreams.*.read_timeout", None, [1, DAY]);
+pub(super) const UPSTREAM_TOTAL_TIMEOUT: Bound = time("upstreams.*.total_timeout", None, [1, DAY]);
+pub(super) const UPSTREAM_CONNECTIONS: Bound =
+    count("upstreams.*.connections", None, [1, 1_000_000]);
+pub(super) const UPSTREAM_IN_FLIGHT: Bound = count("upstreams.*.in_flight", None, [1, 1_000_000]);
+pub(super) const UPSTREAM_QUEUE: Bound = count("upstreams.*.queue", Some(0), [0, 100_000]);
+pub(super) const UPSTREAM_QUEUE_TIMEOUT: Bound =
+    time("upstreams.*.queue_timeout", Some(SECOND), [1, MINUTE]);
+pub(super) const HEALTH_INTERVAL: Bound =
+    time("upstreams.*.health.interval", Some(5 * SECOND), [10, HOUR]);
+pub(super) const HEALTH_TIMEOUT: Bound =
+    time("upstreams.*.health.timeout", Some(2 * SECOND), [1, MINUTE]);
+pub(super) const HEALTH_HEALTHY_AFTER: Bound =
+    count("upstreams.*.health.healthy_after", Some(2), [1, 100]);
+pub(super) const HEALTH_UNHEALTHY_AFTER: Bound =
+    count("upstreams.*.health.unhealthy_after", Some(3), [1, 100]);
+pub(super) const EJECT_FAILURES: Bound = count("upstreams.*.eject.failures", Some(5), [1, 1000]);
+pub(super) const EJECT_FOR: Bound = time("upstreams.*.eject.for", Some(10 * SECOND), [10, HOUR]);
+pub(super) const EJECT_AT_MOST: Bound = count("upstreams.*.eject.at_most", Some(50), [0, 100]);
+pub(super) const UPSTREAM_SLOW_START: Bound = time("upstreams.*.slow_start", Some(0), [0, HOUR]);
+pub(super) const RETRY_ATTEMPTS: Bound = count("upstreams.*.retry.attempts", Some(1), [0, 5]);
+pub(super) const RETRY_BUDGET: Bound = count("upstreams.*.retry.budget", Some(20), [0, 100]);
+pub(super) const UPSTREAM_RESOLVE: Bound = time("upstreams.*.resolve", None, [100, HOUR]);
 pub(super) const UPSTREAM_CONNECT_TIMEOUT: Bound =
     time("upstreams.*.connect_timeout", Some(2 * SECOND), [1, MINUTE]);
 pub(super) const UPSTREAM_IDLE_TIMEOUT: Bound =
@@ -96,11 +121,29 @@ pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND
 pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
 
 /// The whole table, in the order of the reference file.
-pub const BOUNDS: [&Bound; 30] = [
+pub const BOUNDS: [&Bound; 48] = [
+    &ENDPOINT_WEIGHT,
     &UPSTREAM_TIMEOUT,
+    &UPSTREAM_READ_TIMEOUT,
+    &UPSTREAM_TOTAL_TIMEOUT,
     &UPSTREAM_CONNECT_TIMEOUT,
     &UPSTREAM_IDLE_TIMEOUT,
     &UPSTREAM_IDLE_CONNECTIONS,
+    &UPSTREAM_CONNECTIONS,
+    &UPSTREAM_IN_FLIGHT,
+    &UPSTREAM_QUEUE,
+    &UPSTREAM_QUEUE_TIMEOUT,
+    &HEALTH_INTERVAL,
+    &HEALTH_TIMEOUT,
+    &HEALTH_HEALTHY_AFTER,
+    &HEALTH_UNHEALTHY_AFTER,
+    &EJECT_FAILURES,
+    &EJECT_FOR,
+    &EJECT_AT_MOST,
+    &UPSTREAM_SLOW_START,
+    &RETRY_ATTEMPTS,
+    &RETRY_BUDGET,
+    &UPSTREAM_RESOLVE,
     &JWT_LEEWAY,
     &JWT_MAX_STALE,
     &ROUTE_TIMEOUT,

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::scalar::{At, Length, SecretRef, Size, TextOrList};
-use super::upstream_tls::{UpstreamHttp2, UpstreamTls};
+use super::upstream_entry::Upstream;
 
 /// A Portcullis configuration file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -74,6 +74,10 @@ pub struct Listen {
     /// Address and port for health and metrics; never the public one.
     #[serde(default)]
     pub admin: Option<At<String>>,
+    /// Networks of proxies that begin each connection with a PROXY header (version 1 or 2); a
+    /// connection of theirs without one is closed.
+    #[serde(default)]
+    pub proxy_protocol: Vec<At<String>>,
 }
 
 /// Secrets that belong to no check.
@@ -83,32 +87,6 @@ pub struct SecretsEntry {
     /// The key that seals what the store keeps: `file:PATH` or `env:NAME`. `login` needs it.
     #[serde(default)]
     pub master: Option<At<SecretRef>>,
-}
-
-/// Servers that answer requests.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// `http://HOST:PORT` or `https://HOST:PORT`, without a path.
-    pub url: At<String>,
-    /// Of one at `https://`: who certifies it, and what it is shown.
-    #[serde(default)]
-    pub tls: Option<At<UpstreamTls>>,
-    /// Whether HTTP/2 is spoken: `never` (the default), `always`, or over TLS `auto`, as both agree.
-    #[serde(default)]
-    pub http2: Option<At<UpstreamHttp2>>,
-    /// How long the first byte of an answer may take.
-    #[serde(default)]
-    pub timeout: Option<At<Length>>,
-    /// How long a connection may take to open.
-    #[serde(default)]
-    pub connect_timeout: Option<At<Length>>,
-    /// How long an unused connection is kept.
-    #[serde(default)]
-    pub idle_timeout: Option<At<Length>>,
-    /// Unused connections kept per worker.
-    #[serde(default)]
-    pub idle_connections: Option<At<u32>>,
 }
 
 /// An application known without a store.

@@ -417,8 +417,8 @@ routes: []
 ";
         let loaded = parse(Source::new("p.yaml", text)).unwrap();
         let b = &loaded.document.upstreams["b"];
-        assert_eq!(b.url.value, "http://b");
-        assert_eq!(b.url.place, Place { line: 4, column: 21 });
+        assert_eq!(b.url.as_ref().unwrap().value, "http://b");
+        assert_eq!(b.url.as_ref().unwrap().place, Place { line: 4, column: 21 });
         assert!(b.timeout.is_some());
     }
 

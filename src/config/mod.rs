@@ -21,7 +21,9 @@ mod schema;
 mod secrets;
 mod settings;
 mod source;
+mod upstream_entry;
 mod upstream_tls;
+mod upstreams;
 mod watch;
 
 pub use address::{Listeners, StoreAddress, UpstreamAddress};
@@ -30,7 +32,7 @@ pub use bounds::{BOUNDS, Bound, Unit};
 pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute, is_ours};
 pub use document::{
     AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, JwtEntry,
-    Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts, Upstream,
+    Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
 pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TokenSettings, TypSettings};
@@ -49,8 +51,13 @@ pub use schema::{preset_schema, schema};
 pub use secrets::{SecretError, Secrets};
 pub use settings::{
     AccessLogSettings, CacheSettings, LimitSettings, RouteNumbers, Settings, ShutdownSettings,
-    TimeoutSettings, UpstreamSettings,
+    TimeoutSettings,
 };
 pub use source::{Source, SourceError};
+pub use upstream_entry::{BalanceWord, Eject, EndpointEntry, Health, Retry, Upstream};
 pub use upstream_tls::{TransportSettings, UpstreamHttp2, UpstreamTls, UpstreamTlsSettings};
+pub use upstreams::{
+    Balance, EjectSettings, EndpointAddress, EndpointSettings, HealthSettings, RetrySettings,
+    UpstreamSettings,
+};
 pub use watch::{NamedFile, Watch};

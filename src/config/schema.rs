@@ -85,7 +85,10 @@ fn child(schema: &Value, at: &str, name: &str) -> Option<String> {
 
 /// Where the schema at a pointer really stands.
 fn follow(schema: &Value, at: String) -> String {
-    match schema.pointer(&at).and_then(|value| value.get("$ref")).and_then(Value::as_str) {
+    let Some(value) = schema.pointer(&at) else { return at };
+    // A map that may be left out is a reference or null.
+    let value = value.pointer("/anyOf/0").unwrap_or(value);
+    match value.get("$ref").and_then(Value::as_str) {
         // A definition never is a bare reference itself, so one step is enough.
         Some(reference) => reference.trim_start_matches('#').to_owned(),
         None => at,

@@ -11,7 +11,6 @@ use ipnet::IpNet;
 
 use super::address::Listeners;
 use super::address::StoreAddress;
-use super::address::UpstreamAddress;
 use super::address::networks;
 use super::apps;
 use super::apps::AppSettings;
@@ -19,12 +18,10 @@ use super::bounds;
 use super::bounds::to_usize;
 use super::checks::CheckSettings;
 use super::document::Cache;
-use super::document::Document;
 use super::document::Limits;
 use super::document::RouteEntry;
 use super::document::Shutdown;
 use super::document::Timeouts;
-use super::document::Upstream;
 use super::finding::Findings;
 use super::load::Loaded;
 use super::logins;
@@ -32,13 +29,16 @@ use super::logins::LoginSettings;
 use super::logins::PasswordSettings;
 use super::scalar::At;
 use super::scalar::SecretRef;
-use super::upstream_tls::TransportSettings;
+use super::upstreams;
+use super::upstreams::UpstreamSettings;
 
 /// What the document says, apart from its routes.
 #[derive(Debug)]
 pub struct Settings {
     /// The addresses to listen on.
     pub listen: Listeners,
+    /// Networks whose connections begin with a PROXY header.
+    pub proxied: Vec<IpNet>,
     /// Networks whose forwarded addresses are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where applications and users are kept.
@@ -67,23 +67,6 @@ pub struct Settings {
     pub access_log: AccessLogSettings,
     /// Threads that serve requests, if the operator fixed their number.
     pub workers: Option<usize>,
-}
-
-/// A server behind the gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamSettings {
-    /// Where it is.
-    pub address: UpstreamAddress,
-    /// How long the first byte of an answer may take.
-    pub timeout: Duration,
-    /// How long a connection may take to open.
-    pub connect_timeout: Duration,
-    /// How long an unused connection is kept.
-    pub idle_timeout: Duration,
-    /// Unused connections kept per worker.
-    pub idle_connections: usize,
-    /// How it is spoken to.
-    pub transport: TransportSettings,
 }
 
 /// Sizes and counts beyond which a request is refused.
@@ -160,12 +143,13 @@ impl Settings {
         let document = &loaded.document;
         let folder = loaded.source.folder();
         let listen = Listeners::resolve(&document.listen, findings);
+        let proxied = networks(&document.listen.proxy_protocol, findings);
         let trusted_proxies = networks(&document.trusted_proxies, findings);
         let store = document
             .store
             .as_ref()
             .and_then(|store| StoreAddress::resolve(store, folder, findings));
-        let upstreams = upstreams(document, findings);
+        let upstreams = upstreams::resolve_all(document, findings);
         let apps = apps::resolve(&document.apps, findings);
         let logins = LoginSettings::resolve_all(&document.login, findings);
         let checks = CheckSettings::resolve_all(&document.checks, &document.login, findings);
@@ -183,6 +167,7 @@ impl Settings {
         let workers = bounds::WORKERS.count_if(document.workers.as_ref(), findings);
         Some(Self {
             listen: listen?,
+            proxied,
             trusted_proxies,
             store,
             master: document.secrets.master.clone(),
@@ -255,43 +240,6 @@ impl RouteNumbers {
             body: bounds::ROUTE_BODY.bytes_if(route.body.as_ref(), findings),
         }
     }
-}
-
-impl UpstreamSettings {
-    /// Reads one upstream; an address that cannot be read is an error and none.
-    pub fn resolve(upstream: &Upstream, findings: &mut Findings) -> Option<Self> {
-        let address = match UpstreamAddress::parse(&upstream.url) {
-            Ok(address) => Some(address),
-            Err((what, help)) => {
-                // The text is not repeated: it may hold a password.
-                findings
-                    .error(upstream.url.place, format!("bad upstream address: {what}"))
-                    .help(help);
-                None
-            }
-        };
-        let timeout = bounds::UPSTREAM_TIMEOUT.time(upstream.timeout.as_ref(), findings);
-        let connect_timeout =
-            bounds::UPSTREAM_CONNECT_TIMEOUT.time(upstream.connect_timeout.as_ref(), findings);
-        let idle_timeout =
-            bounds::UPSTREAM_IDLE_TIMEOUT.time(upstream.idle_timeout.as_ref(), findings);
-        let idle_connections =
-            bounds::UPSTREAM_IDLE_CONNECTIONS.count(upstream.idle_connections.as_ref(), findings);
-        let address = address?;
-        let transport = TransportSettings::resolve(upstream, address.is_https, findings);
-        Some(Self { address, timeout, connect_timeout, idle_timeout, idle_connections, transport })
-    }
-}
-
-fn upstreams(document: &Document, findings: &mut Findings) -> BTreeMap<String, UpstreamSettings> {
-    document
-        .upstreams
-        .iter()
-        .filter_map(|(name, upstream)| {
-            super::checks::judge_name("upstream", name, upstream.place, findings);
-            Some((name.clone(), UpstreamSettings::resolve(upstream, findings)?))
-        })
-        .collect()
 }
 
 #[cfg(test)]

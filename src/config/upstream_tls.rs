@@ -6,9 +6,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::document::Upstream;
 use super::finding::Findings;
 use super::scalar::{At, SecretRef};
+use super::upstream_entry::Upstream;
+use super::upstreams::{EndpointAddress, EndpointSettings};
 
 /// TLS to an upstream. Its files are read again when they change.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -42,7 +43,7 @@ pub enum UpstreamHttp2 {
 }
 
 /// How an upstream is spoken to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransportSettings {
     /// Over TLS, or in clear.
     pub tls: Option<UpstreamTlsSettings>,
@@ -62,7 +63,30 @@ pub struct UpstreamTlsSettings {
 }
 
 impl TransportSettings {
-    pub(super) fn resolve(upstream: &Upstream, is_https: bool, findings: &mut Findings) -> Self {
+    pub(super) fn resolve(
+        upstream: &At<Upstream>,
+        endpoints: Option<&[EndpointSettings]>,
+        findings: &mut Findings,
+    ) -> Self {
+        let Some(endpoints) = endpoints else { return Self::default() };
+        let is_https = |endpoint: &EndpointSettings| match &endpoint.address {
+            EndpointAddress::Http(address) => address.is_https,
+            EndpointAddress::Unix(_) => false,
+        };
+        let sealed = endpoints.iter().filter(|endpoint| is_https(endpoint)).count();
+        if sealed > 0 && sealed < endpoints.len() {
+            findings
+                .error(upstream.place, "some endpoints are at `https://` and some are not")
+                .help(
+                    "make two upstreams of them: what is sealed for one would be open for another",
+                );
+        }
+        let is_https = sealed > 0;
+        if let Some(health) = upstream.health.as_ref().filter(|_| is_https) {
+            findings
+                .error(health.path.place, "active checks are made in clear only")
+                .help("`eject` notices an endpoint at `https://` that fails");
+        }
         let tls = match (&upstream.tls, is_https) {
             (Some(written), true) => Some(UpstreamTlsSettings::resolve(written, findings)),
             (None, true) => Some(UpstreamTlsSettings::default()),

@@ -64,6 +64,10 @@ pub enum Denial {
     BadGateway,
     /// The upstream did not answer in time.
     GatewayTimeout,
+    /// The upstream has as many requests as it may.
+    UpstreamFull,
+    /// No endpoint of the upstream is fit to be asked.
+    UpstreamUnfit,
 }
 
 /// Which of the two credentials a refusal is about.
@@ -132,9 +136,8 @@ impl Denial {
                 | InquiryError::ContentLength
                 | InquiryError::TransferEncoding => Reason::MalformedRequest,
             },
-            Self::ClientAddress | Self::BodyBroken | Self::BodyUnreadable => {
-                Reason::MalformedRequest
-            }
+            Self::ClientAddress => Reason::MalformedRequest,
+            Self::BodyBroken | Self::BodyUnreadable => Reason::MalformedRequest,
             Self::Missing(_) => Reason::MissingCredentials,
             Self::Carried(kind, error) => match (error, kind) {
                 (CarryError::Repeated, _) => Reason::AmbiguousCredentials,
@@ -180,6 +183,7 @@ impl Denial {
             Self::BodyTimeout => Reason::RequestTimeout,
             Self::BadGateway => Reason::BadGateway,
             Self::GatewayTimeout => Reason::GatewayTimeout,
+            Self::UpstreamFull | Self::UpstreamUnfit => Reason::Unavailable,
         }
     }
 
@@ -249,6 +253,9 @@ impl Denial {
         if let Self::Vouch(VouchError::TooMany { retry_after }) = self {
             headers.insert(header::RETRY_AFTER, seconds(*retry_after).into());
         }
+        if matches!(self, Self::UpstreamFull | Self::UpstreamUnfit) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         self.close_if_unsafe(headers);
     }
 
@@ -276,7 +283,9 @@ impl Denial {
             | Self::BodyBroken
             | Self::BodyUnreadable
             | Self::BadGateway
-            | Self::GatewayTimeout => Kind::User,
+            | Self::GatewayTimeout
+            | Self::UpstreamFull
+            | Self::UpstreamUnfit => Kind::User,
         }
     }
 }
@@ -315,6 +324,8 @@ impl fmt::Display for Denial {
             Self::BodyUnreadable => f.write_str("the body is not an object with one reading"),
             Self::BadGateway => f.write_str("the upstream cannot be reached"),
             Self::GatewayTimeout => f.write_str("the upstream did not answer in time"),
+            Self::UpstreamFull => f.write_str("the upstream has no room for another request"),
+            Self::UpstreamUnfit => f.write_str("no endpoint of the upstream is fit to be asked"),
         }
     }
 }

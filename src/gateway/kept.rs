@@ -1,6 +1,5 @@
 //! What outlives a reload: caches, counters, key sets, the numbers of connection pools.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -8,13 +7,15 @@ use std::sync::PoisonError;
 use std::sync::Weak;
 use std::time::Duration;
 
-use super::route::Address;
 use super::transport::Secured;
 use crate::certificate::{RootsError, system_roots};
 use crate::clock::Clock;
+use crate::config::UpstreamSettings;
 use crate::credentials::KnownUsers;
 use crate::credentials::StoredKeys;
 use crate::credentials::Vouching;
+use crate::endpoint::Pool;
+use crate::endpoint::Slots;
 use crate::fetch::Fetcher;
 use crate::jwt::Algorithm;
 use crate::jwt::Ended;
@@ -42,12 +43,13 @@ pub struct Kept {
     pub(super) vouching: Option<Arc<Vouching>>,
     /// Whether the key sets on disk are ours to write.
     pub(super) writes_key_sets: bool,
+    slots: Arc<Slots>,
     tables: Mutex<Tables>,
 }
 
 #[derive(Debug, Default)]
 struct Tables {
-    slots: HashMap<(Address, Option<String>), usize>,
+    pools: Vec<Arc<Pool>>,
     secured: Vec<Weak<Secured>>,
     roots: Option<Arc<RootCertStore>>,
     remotes: Vec<Arc<RemoteKeys>>,
@@ -70,6 +72,7 @@ impl Kept {
             users: None,
             vouching: None,
             writes_key_sets: true,
+            slots: Arc::default(),
             tables: Mutex::default(),
         }
     }
@@ -107,13 +110,21 @@ impl Kept {
         Some(keys)
     }
 
-    /// The number under which workers keep connections to this address; `owner` keeps apart those that
-    /// only one upstream may use.
-    pub(super) fn slot(&self, address: &Address, owner: Option<&str>) -> usize {
-        let mut tables = self.tables();
-        let next = tables.slots.len();
-        let key = (address.clone(), owner.map(str::to_owned));
-        *tables.slots.entry(key).or_insert(next)
+    /// An upstream: the one in force as long as what is written about it stays, else one that takes
+    /// over from it.
+    pub(super) fn pool(&self, name: &str, settings: &UpstreamSettings) -> Arc<Pool> {
+        let tables = self.tables();
+        let old = tables.pools.iter().find(|pool| pool.name() == name);
+        if let Some(known) = old.filter(|known| known.settings() == settings) {
+            return Arc::clone(known);
+        }
+        let ground = (&self.slots, &self.metrics);
+        Arc::new(Pool::new(name, settings, ground, old.map(|old| &**old)))
+    }
+
+    /// These upstreams are in force from now on.
+    pub fn keep_pools(&self, pools: &[Arc<Pool>]) {
+        self.tables().pools = pools.to_vec();
     }
 
     /// The same object for the same material as long as anybody holds it: its sessions can be resumed,

@@ -39,7 +39,7 @@ pub use identity::{Fact, ForwardRule, IdentityNames};
 pub use kept::Kept;
 pub use live::Live;
 pub use pending::Pending;
-pub use route::{Access, Address, Destination, Route, Target};
+pub use route::{Access, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
 pub use transport::{Secured, Transport};

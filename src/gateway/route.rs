@@ -1,8 +1,5 @@
 //! What was compiled from one entry of `routes`, and where it leads.
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +8,8 @@ use super::identity::ForwardRule;
 use super::transport::Transport;
 use super::voice::Voice;
 use crate::dialect::SecondFactor;
+use crate::endpoint::Endpoint;
+use crate::endpoint::Pool;
 use crate::id::RouteId;
 use crate::id::UpstreamName;
 use crate::policy::Policy;
@@ -72,42 +71,23 @@ pub enum Access {
     Guarded(Require),
 }
 
-/// An upstream as data; the connections to it are kept elsewhere.
+/// An upstream as one configuration sees it; the connections to it are kept elsewhere.
 #[derive(Debug)]
 pub struct Destination {
     /// Its name in metrics.
     pub name: UpstreamName,
-    /// Its number in each worker's table of connections; the same over reloads for one address.
-    pub slot: usize,
-    /// Where it listens.
-    pub address: Address,
+    /// Its endpoints and how they fare.
+    pub pool: Arc<Pool>,
+    /// The one endpoint there is, when nothing about it has to be counted or watched.
+    pub sole: Option<Arc<Endpoint>>,
     /// How it is spoken to.
     pub transport: Transport,
     /// How long opening a connection may take.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
-    /// Unused connections kept per worker.
+    /// Unused connections kept per worker and endpoint.
     pub idle_connections: usize,
-}
-
-/// Where an upstream listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// An address that needs no look-up.
-    Socket(SocketAddr),
-    /// A name that is looked up for each new connection, and a port.
-    Name(String, u16),
-    /// A Unix socket at a path.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Socket(address) => address.fmt(f),
-            Self::Name(name, port) => write!(f, "{name}:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
+    /// Connections to one endpoint at once, if they are bounded.
+    pub connections: Option<usize>,
 }

@@ -24,8 +24,8 @@ pub struct Transport {
 pub struct Secured {
     /// Whom to believe, what to show, what to speak.
     pub config: Arc<ClientConfig>,
-    /// The name that a certificate must bear.
-    pub name: ServerName<'static>,
+    /// The name that a certificate must bear; none stands for the host of the endpoint.
+    pub name: Option<ServerName<'static>>,
     /// What all of this was made from: the same material is the same object.
     pub(super) made_from: Digest,
 }

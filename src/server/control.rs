@@ -7,6 +7,8 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,6 +28,7 @@ use super::Ready;
 use super::StartError;
 use super::logins;
 use super::logins::{Desks, Users};
+use super::upstreams::Watches;
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config;
@@ -41,6 +44,7 @@ use crate::config::ShutdownSettings;
 use crate::config::StoreAddress;
 use crate::credentials::KeySettings;
 use crate::credentials::StoredKeys;
+use crate::endpoint::Pool;
 use crate::gateway::Built;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
@@ -103,6 +107,7 @@ struct Running {
     tasks: JoinSet<()>,
     /// The loops that keep key sets fresh.
     refreshing: Vec<(Arc<RemoteKeys>, AbortHandle)>,
+    watches: Watches,
     /// What a reload may not change.
     fixed: Fixed,
     /// The families of our own keys that the keeper puts in force.
@@ -114,6 +119,7 @@ struct Running {
 #[derive(PartialEq, Eq)]
 struct Fixed {
     public: SocketAddr,
+    proxied: Vec<IpNet>,
     admin: Option<SocketAddr>,
     store: Option<StoreAddress>,
     workers: Option<usize>,
@@ -185,7 +191,7 @@ impl Control {
         let Some(built) = Gateway::build(loaded, &settings, &kept, &mut findings) else {
             return Err(StartFailure::Findings(findings));
         };
-        let Built { gateway, remotes } = built;
+        let Built { gateway, remotes, pools } = built;
         let mut families = None;
         if let (Some(users), Some(store)) = (users, &opened) {
             let Desks { mut keeper, known, clerk, accounts, vouches } =
@@ -215,11 +221,12 @@ impl Control {
             admin,
             tasks,
             refreshing: Vec::new(),
+            watches: Watches::default(),
             fixed,
             families,
             named_files: std::mem::take(&mut loaded.named_files),
         };
-        running.refresh(remotes);
+        running.refresh(remotes, pools);
         Ok((running, ready, findings))
     }
 
@@ -252,6 +259,7 @@ impl Fixed {
     fn of(settings: &Settings) -> Self {
         Self {
             public: settings.listen.public,
+            proxied: settings.proxied.clone(),
             admin: settings.listen.admin,
             store: settings.store.clone(),
             workers: settings.workers,
@@ -343,7 +351,7 @@ impl Running {
         };
         // Also of a refused one: its files may be what is mended next.
         self.named_files.clone_from(&loaded.named_files);
-        let Some((Built { gateway, remotes }, settings)) = built else {
+        let Some((Built { gateway, remotes, pools }, settings)) = built else {
             return Err(Report::new(loaded.source, findings));
         };
         self.control.shutdown = settings.shutdown;
@@ -352,7 +360,7 @@ impl Running {
         }
         self.live.replace(gateway);
         self.kept.retain_remotes(&remotes);
-        self.refresh(remotes);
+        self.refresh(remotes, pools);
         Ok(())
     }
 
@@ -370,7 +378,8 @@ impl Running {
             ),
             (
                 "listen",
-                (new.public, new.admin) != (self.fixed.public, self.fixed.admin),
+                (new.public, new.admin, &new.proxied)
+                    != (self.fixed.public, self.fixed.admin, &self.fixed.proxied),
                 document.listen.public.place,
             ),
             (
@@ -391,8 +400,8 @@ impl Running {
         }
     }
 
-    /// Starts a loop for each key set that has none, ends those that nobody names.
-    fn refresh(&mut self, remotes: Vec<Arc<RemoteKeys>>) {
+    /// Starts a loop for each key set and upstream that has none, ends those that nobody names.
+    fn refresh(&mut self, remotes: Vec<Arc<RemoteKeys>>, pools: Vec<Arc<Pool>>) {
         self.refreshing.retain(|(keys, task)| {
             let is_named = remotes.iter().any(|named| Arc::ptr_eq(named, keys));
             if !is_named {
@@ -406,7 +415,9 @@ impl Running {
                 self.refreshing.push((Arc::clone(keys), task));
             }
         }
-        self.admin.watch(remotes);
+        self.kept.keep_pools(&pools);
+        self.watches.replace(&pools, &mut self.tasks);
+        self.admin.watch(remotes, pools);
     }
 
     /// A reload may have changed which files are named.

@@ -8,9 +8,11 @@ mod connection;
 mod control;
 mod listen;
 mod logins;
+mod proxied;
 #[cfg(test)]
 mod tests;
 mod trial;
+mod upstreams;
 mod worker;
 
 use std::net::SocketAddr;
@@ -37,6 +39,7 @@ use crate::gateway::Built;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Live;
+use crate::inquiry::TrustedProxies;
 use crate::jwt::Recent;
 use crate::login::Desk;
 use crate::message::RequestIds;
@@ -141,6 +144,7 @@ impl Server {
             .map_err(|error| StartError::Listen(settings.listen.public, error))?;
         let admin_listener = settings.listen.admin.map(listen_for_operators).transpose()?;
         let room = Arc::new(Semaphore::new(settings.limits.connections));
+        let hops = Arc::new(TrustedProxies::new(settings.proxied.clone()));
         let patience = Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
         let control = Control {
             path: PathBuf::from(path),
@@ -175,7 +179,7 @@ impl Server {
                 ids: RequestIds::new(random()?),
                 within: within(desk.clone()),
             };
-            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), patience);
+            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), (patience, &hops));
             let stop = Stop { signal: stopped.clone() };
             threads.push(spawn_worker(number, worker, listener, stop)?);
         }
@@ -309,7 +313,7 @@ pub fn compile(loaded: &mut Loaded, findings: &mut Findings) -> Option<Gateway> 
     drop(logins::sealing(&settings, &mut secrets, findings));
     let kept = Kept::new(Clock::system(), Metrics::new().ok()?, None, 0);
     Gateway::build(loaded, &settings, &kept, findings).map(|built| {
-        let Built { gateway, remotes: _ } = built;
+        let Built { gateway, remotes: _, pools: _ } = built;
         gateway
     })
 }

@@ -101,7 +101,7 @@ impl Trial {
         let Some(built) = Gateway::build(&mut loaded, &settings, &kept, &mut findings) else {
             return Err(refused(Report::new(loaded.source, findings)));
         };
-        let Built { gateway, remotes } = built;
+        let Built { gateway, remotes, pools: _ } = built;
         for keys in &remotes {
             tasks.spawn(Arc::clone(keys).run());
         }

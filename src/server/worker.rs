@@ -1,6 +1,6 @@
 //! A worker: one thread, one single-threaded runtime, one listener, connections of its own.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +13,10 @@ use tokio::time::Instant;
 
 use super::connection;
 use super::connection::Patience;
+use super::proxied;
+use super::proxied::Told;
 use crate::inquiry::Peer;
+use crate::inquiry::TrustedProxies;
 use crate::proxy::Proxy;
 use crate::telemetry::Metrics;
 
@@ -27,6 +30,8 @@ pub(super) struct Worker {
     /// Counts connections of all workers together.
     room: Arc<Semaphore>,
     patience: Patience,
+    /// Who must tell for whom it connects.
+    proxied: Arc<TrustedProxies>,
 }
 
 /// When a worker is to stop.
@@ -54,10 +59,11 @@ impl Worker {
         proxy: Proxy,
         metrics: Metrics,
         room: Arc<Semaphore>,
-        patience: Patience,
+        (patience, proxied): (Patience, &Arc<TrustedProxies>),
     ) -> Self {
         let is_draining = AtomicBool::new(false);
-        Self { proxy, draining: Notify::new(), is_draining, metrics, room, patience }
+        let proxied = Arc::clone(proxied);
+        Self { proxy, draining: Notify::new(), is_draining, metrics, room, patience, proxied }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -146,9 +152,31 @@ impl Worker {
         connections.spawn(async move {
             let _open = OnDrop(Some(move || open.dec()));
             let _place = place;
-            let patience = worker.patience;
-            connection::serve(stream, Peer::direct(address.ip()), worker, patience).await
+            let (mut stream, patience) = (stream, worker.patience);
+            let mut client = address.ip();
+            if worker.proxied.contains(client) {
+                // Boxed: a connection of anybody else is not to be larger for it.
+                match Box::pin(worker.client_behind(&mut stream, client)).await {
+                    Some(told) => client = told,
+                    None => return Ok(()),
+                }
+            }
+            connection::serve(stream, Peer::direct(client), worker, patience).await
         });
+    }
+
+    /// For whom a proxy connects; none when it does not tell, or not in time.
+    async fn client_behind(&self, stream: &mut TcpStream, proxy: IpAddr) -> Option<IpAddr> {
+        match tokio::time::timeout(self.patience.head, proxied::read(stream)).await {
+            Ok(Ok(Told::Client(client))) => Some(client),
+            Ok(Ok(Told::Nobody)) => Some(proxy),
+            Ok(Err(error)) => {
+                self.metrics.malformed.inc();
+                tracing::debug!(%proxy, %error, "a connection was refused");
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     fn ended(&self, ended: Result<Result<(), hyper::Error>, tokio::task::JoinError>) {

@@ -33,6 +33,20 @@ pub struct Metrics {
     pub malformed: IntCounter,
     /// Connections to upstreams, by upstream and outcome (`opened`, `failed`).
     pub upstream_connections: IntCounterVec,
+    /// Endpoints by upstream and state (`healthy`, `sick`, `ejected`).
+    pub upstream_endpoints: IntGaugeVec,
+    /// Times that an endpoint was ejected, by upstream.
+    pub upstream_ejections: IntCounterVec,
+    /// Active checks by upstream and result (`passed`, `failed`).
+    pub upstream_checks: IntCounterVec,
+    /// Requests repeated at another endpoint, by upstream and outcome (`sent`, `withheld`).
+    pub upstream_retries: IntCounterVec,
+    /// Requests refused by upstream and reason (`full`, `unfit`).
+    pub upstream_refused: IntCounterVec,
+    /// Requests under way, by upstream.
+    pub upstream_in_flight: IntGaugeVec,
+    /// Requests that wait for one under way to end, by upstream.
+    pub upstream_queued: IntGaugeVec,
     /// Verified tokens found in the cache.
     pub token_hits: IntCounter,
     /// Tokens not found in the cache.
@@ -126,6 +140,48 @@ impl Metrics {
                 "upstream_connections_total",
                 "Connections to upstreams.",
                 &["upstream", "outcome"],
+            )?,
+            upstream_endpoints: int_gauges(
+                r,
+                "upstream_endpoints",
+                "Endpoints by state.",
+                &["upstream", "state"],
+            )?,
+            upstream_ejections: counters(
+                r,
+                "upstream_ejections_total",
+                "Times that an endpoint was ejected.",
+                &["upstream"],
+            )?,
+            upstream_checks: counters(
+                r,
+                "upstream_checks_total",
+                "Active checks.",
+                &["upstream", "result"],
+            )?,
+            upstream_retries: counters(
+                r,
+                "upstream_retries_total",
+                "Requests repeated at another endpoint, or not for want of budget.",
+                &["upstream", "outcome"],
+            )?,
+            upstream_refused: counters(
+                r,
+                "upstream_refused_total",
+                "Requests refused before an endpoint was asked.",
+                &["upstream", "reason"],
+            )?,
+            upstream_in_flight: int_gauges(
+                r,
+                "upstream_in_flight",
+                "Requests under way, where they are counted.",
+                &["upstream"],
+            )?,
+            upstream_queued: int_gauges(
+                r,
+                "upstream_queued",
+                "Requests that wait for one under way to end.",
+                &["upstream"],
             )?,
             token_hits: counter(
                 r,

@@ -4,7 +4,9 @@ pub mod access;
 pub mod log;
 pub mod metrics;
 mod route_metrics;
+mod upstream_metrics;
 
 pub use access::AccessLog;
 pub use metrics::Metrics;
 pub use route_metrics::RouteMetrics;
+pub use upstream_metrics::UpstreamMetrics;

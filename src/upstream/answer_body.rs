@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -14,6 +15,7 @@ use super::head::Framing;
 use super::link::Link;
 use super::pool::Pools;
 use super::sending::{SendFault, Sending};
+use super::several::Escort;
 use crate::gateway::Destination;
 
 /// Why an answer that had begun could not be read to its end.
@@ -22,6 +24,9 @@ pub enum AnswerFault {
     /// The connection failed.
     #[error("the connection to the upstream failed")]
     Connection(#[source] std::io::Error),
+    /// The next piece, or the whole, did not come in time.
+    #[error("the upstream fell silent within its answer")]
+    Late,
     /// The connection ended before the body did.
     #[error("the upstream ended the answer early")]
     Cut,
@@ -59,6 +64,8 @@ pub(super) struct Source {
     pub(super) destination: Arc<Destination>,
     /// Whether another request may follow.
     pub(super) keeps_alive: bool,
+    /// Of an upstream whose requests are counted.
+    pub(super) escort: Option<Box<Escort>>,
 }
 
 impl ResponseBody {
@@ -79,11 +86,22 @@ impl ResponseBody {
     /// The message is over: its connection is free, when both sides agree that it is.
     fn end(&mut self) {
         self.state = State::Done;
-        if let Some(source) = self.source.take()
-            && source.keeps_alive
-            && source.sending.is_done()
-        {
+        let Some(mut source) = self.source.take() else { return };
+        if let Some(escort) = &mut source.escort {
+            escort.load.succeeded();
+        }
+        if source.keeps_alive && source.sending.is_done() {
             source.pools.give_back(&source.destination, source.link);
+        }
+    }
+
+    /// Half an answer is a failure of whoever gave it, unless the client's own body broke.
+    fn fail(&mut self, fault: &AnswerFault) {
+        if let Some(mut source) = self.source.take()
+            && let Some(escort) = &mut source.escort
+            && !matches!(fault, AnswerFault::RequestBody(_))
+        {
+            escort.load.failed(Instant::now());
         }
     }
 
@@ -114,7 +132,16 @@ impl ResponseBody {
         {
             return Poll::Ready(Err(AnswerFault::RequestBody(fault)));
         }
-        match ready!(source.link.poll_read(cx)) {
+        let read = source.link.poll_read(cx);
+        if let Some(escort) = &mut source.escort {
+            if read.is_ready() {
+                escort.late_at = None;
+            } else if let Some(deadline) = escort.deadline() {
+                ready!(source.link.poll_alarm(deadline, cx));
+                return Poll::Ready(Err(AnswerFault::Late));
+            }
+        }
+        match ready!(read) {
             Ok(0) if matches!(self.state, State::UntilClose) => {
                 self.end();
                 Poll::Ready(Ok(()))
@@ -160,7 +187,7 @@ impl Body for ResponseBody {
             // Never happens: more is read above.
             Ok(Piece::More) => None,
             Err(fault) => {
-                self.source = None;
+                self.fail(&fault);
                 self.state = State::Done;
                 Some(Err(fault))
             }

@@ -21,6 +21,8 @@ use super::head;
 use super::head::{Head, HeadFault};
 use super::sending::{SendFault, Sending};
 use super::stream::Stream;
+use crate::endpoint::Connected;
+use crate::endpoint::Endpoint;
 use crate::gateway::Destination;
 use crate::gateway::Secured;
 
@@ -38,6 +40,10 @@ pub(super) struct Link {
     idle_timeout: Duration,
     /// Under which terms it was opened.
     secured: Option<Arc<Secured>>,
+    /// Under which number it is kept while nobody uses it.
+    pub(super) slot: usize,
+    /// Counts it, where connections are bounded.
+    connected: Option<Connected>,
 }
 
 /// Why an exchange failed.
@@ -57,18 +63,29 @@ pub(super) enum Lost {
 
 impl Link {
     /// Opens a connection within the destination's `connect_timeout`.
-    pub(super) async fn open(destination: &Destination) -> Result<Self, UpstreamError> {
-        Ok(Self::over(connect(destination).await?, destination))
+    pub(super) async fn open(
+        destination: &Destination,
+        endpoint: &Endpoint,
+    ) -> Result<Self, UpstreamError> {
+        let connected = connected(destination, endpoint)?;
+        let stream = connect(destination, endpoint).await?;
+        Ok(Self::over(stream, connected, (destination, endpoint)))
     }
 
     /// A connection that is open already.
-    pub(super) fn over(stream: Stream, destination: &Destination) -> Self {
+    pub(super) fn over(
+        stream: Stream,
+        connected: Option<Connected>,
+        (destination, endpoint): (&Destination, &Endpoint),
+    ) -> Self {
         Self {
             stream,
             read: BytesMut::new(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             idle_since: Instant::now(),
             idle_timeout: destination.idle_timeout,
+            slot: endpoint.slot,
+            connected,
             secured: destination.transport.secured.clone(),
         }
     }
@@ -160,6 +177,11 @@ impl Link {
             wait.writes = sending.writes();
         }
         let deadline = *wait.deadline.get_or_insert_with(|| Instant::now() + wait.timeout);
+        self.poll_alarm(deadline, cx)
+    }
+
+    /// Ready once the deadline has passed.
+    pub(super) fn poll_alarm(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         // A deadline before the alarm's is rare: a route with a shorter timeout than the last one.
         if self.alarm.deadline() > deadline.into() {
             self.alarm.as_mut().reset(deadline.into());
@@ -198,16 +220,35 @@ impl Link {
         destination.transport.takes(self.secured.as_ref())
     }
 
+    /// Whether others are refused a connection while this one is not used.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.connected.as_ref().is_some_and(Connected::is_wanted)
+    }
+
     /// Whether nobody used the connection for longer than its destination allows.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.idle_since) >= self.idle_timeout
     }
 }
 
+/// Counts a connection where they are bounded.
+pub(super) fn connected(
+    destination: &Destination,
+    endpoint: &Endpoint,
+) -> Result<Option<Connected>, UpstreamError> {
+    match destination.connections {
+        Some(most) => endpoint.connect(most).ok_or(UpstreamError::Full).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Opens a connection within the destination's `connect_timeout`, TLS included.
-pub(super) async fn connect(destination: &Destination) -> Result<Stream, UpstreamError> {
+pub(super) async fn connect(
+    destination: &Destination,
+    endpoint: &Endpoint,
+) -> Result<Stream, UpstreamError> {
     let secured = destination.transport.secured.as_ref();
-    let connecting = Stream::connect(&destination.address, secured);
+    let connecting = Stream::connect(endpoint, secured);
     tokio::time::timeout(destination.connect_timeout, connecting)
         .await
         .map_err(|_| UpstreamError::ConnectTimeout)?

@@ -9,9 +9,12 @@ mod head;
 mod link;
 mod pool;
 mod sending;
+mod several;
 mod stream;
+pub mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use http::Method;
@@ -22,12 +25,15 @@ use answer_body::Source;
 pub use answer_body::{AnswerFault, ResponseBody};
 pub use body::{BodyFault, RequestBody, TrailerRules};
 pub use chunked::BrokenChunk;
+use head::Head;
 pub use head::HeadFault;
-use link::Lost;
+use link::{Link, Lost};
 use pool::Pools;
 use sending::Sending;
 
+use crate::endpoint::Endpoint;
 use crate::gateway::Denial;
+use crate::gateway::Destination;
 use crate::gateway::Pass;
 use crate::gateway::Sealed;
 use crate::telemetry::Metrics;
@@ -59,6 +65,32 @@ pub enum UpstreamError {
     /// The request's own body could not be read to its end.
     #[error("the request body ended early: {0}")]
     RequestBody(BodyFault),
+    /// There are as many requests or connections as there may be.
+    #[error("the upstream has no room for another request")]
+    Full,
+    /// Every endpoint is sick, or rests.
+    #[error("no endpoint of the upstream is fit to be asked")]
+    Unfit,
+}
+
+/// One request on its way.
+#[derive(Debug)]
+struct Errand {
+    destination: Arc<Destination>,
+    method: Method,
+    /// Whether doing it twice does no harm.
+    may_repeat: bool,
+    /// How long the first byte of an answer may take, from `now` on.
+    timeout: Duration,
+    now: Instant,
+}
+
+/// Why one endpoint gave no answer.
+#[derive(Debug)]
+struct Failure {
+    error: UpstreamError,
+    /// It got nothing of the request.
+    is_unsent: bool,
 }
 
 impl Upstreams {
@@ -93,24 +125,46 @@ impl Upstreams {
         let sealed = pass.seal(parts);
         let mut sending = Sending::new(&sealed, body);
         let Sealed { parts, destination, ours: _ } = sealed;
-        let mut reused = self.pools.checkout(&destination, now);
+        let errand = Errand { destination, method: parts.method, may_repeat, timeout, now };
+        let Some(endpoint) = &errand.destination.sole else {
+            // Boxed: what it needs must not make every other request larger.
+            return Box::pin(self.send_to_pool(errand, sending)).await;
+        };
+        let (link, head) =
+            self.ask(endpoint, &errand, &mut sending).await.map_err(|failure| failure.error)?;
+        let (pools, destination) = (Arc::clone(&self.pools), errand.destination);
+        let keeps_alive = head.keeps_alive;
+        let source = Source { link, sending, pools, destination, keeps_alive, escort: None };
+        Ok(head.response.map(|()| ResponseBody::new(head.framing, source)))
+    }
+
+    /// Asks one endpoint; on a stale connection at most twice.
+    async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        errand: &Errand,
+        sending: &mut Sending,
+    ) -> Result<(Box<Link>, Head), Failure> {
+        let mut reused = self.pools.checkout(&errand.destination, endpoint.slot, errand.now);
         loop {
             let is_reused = reused.is_some();
             let mut link = match reused.take() {
                 Some(link) => link,
-                None => self.pools.open(&destination).await?,
+                None => self
+                    .pools
+                    .open(&errand.destination, endpoint)
+                    .await
+                    .map_err(|error| Failure { error, is_unsent: true })?,
             };
-            match link.exchange(&mut sending, &parts.method, now, timeout).await {
-                Ok(head) => {
-                    let pools = Arc::clone(&self.pools);
-                    let keeps_alive = head.keeps_alive;
-                    let source = Source { link, sending, pools, destination, keeps_alive };
-                    return Ok(head.response.map(|()| ResponseBody::new(head.framing, source)));
-                }
+            match link.exchange(sending, &errand.method, errand.now, errand.timeout).await {
+                Ok(head) => return Ok((link, head)),
                 // The upstream closed a connection that nobody used, at the very moment of its use.
                 Err(Lost::Unsent(_)) if is_reused => sending.rewind(),
-                Err(Lost::Broken(_)) if is_reused && may_repeat => sending.rewind(),
-                Err(lost) => return Err(lost.into()),
+                Err(Lost::Broken(_)) if is_reused && errand.may_repeat => sending.rewind(),
+                Err(lost) => {
+                    let is_unsent = matches!(lost, Lost::Unsent(_));
+                    return Err(Failure { error: lost.into(), is_unsent });
+                }
             }
         }
     }
@@ -131,6 +185,8 @@ impl From<&UpstreamError> for Denial {
             UpstreamError::RequestBody(BodyFault::TooLarge) => Self::BodyTooLarge,
             UpstreamError::RequestBody(BodyFault::TooSlow) => Self::BodyTimeout,
             UpstreamError::RequestBody(BodyFault::Broken) => Self::BodyBroken,
+            UpstreamError::Full => Self::UpstreamFull,
+            UpstreamError::Unfit => Self::UpstreamUnfit,
         }
     }
 }

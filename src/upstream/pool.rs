@@ -1,4 +1,4 @@
-//! The unused connections of one worker, per destination; the last one used is the first one taken.
+//! The unused connections of one worker, per endpoint; the last one used is the first one taken.
 
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -9,10 +9,11 @@ use prometheus::IntCounterVec;
 
 use super::UpstreamError;
 use super::link::Link;
+use crate::endpoint::Endpoint;
 use crate::gateway::Destination;
 use crate::telemetry::Metrics;
 
-/// One stack of unused connections per destination slot. The lock is never contended (one worker)
+/// One stack of unused connections per slot. The lock is never contended (one worker)
 /// and never held across an await.
 #[derive(Debug)]
 pub(super) struct Pools {
@@ -29,9 +30,14 @@ impl Pools {
     }
 
     /// Takes an unused connection that is still open.
-    pub(super) fn checkout(&self, destination: &Destination, now: Instant) -> Option<Box<Link>> {
+    pub(super) fn checkout(
+        &self,
+        destination: &Destination,
+        slot: usize,
+        now: Instant,
+    ) -> Option<Box<Link>> {
         let mut stacks = self.lock();
-        let stack = stacks.get_mut(destination.slot)?;
+        let stack = stacks.get_mut(slot)?;
         while let Some(mut link) = stack.pop() {
             if link.is_stale(now) {
                 // Those below have been unused for longer still.
@@ -44,8 +50,12 @@ impl Pools {
     }
 
     /// Opens a new connection.
-    pub(super) async fn open(&self, destination: &Destination) -> Result<Box<Link>, UpstreamError> {
-        let link = Link::open(destination).await.map(Box::new);
+    pub(super) async fn open(
+        &self,
+        destination: &Destination,
+        endpoint: &Endpoint,
+    ) -> Result<Box<Link>, UpstreamError> {
+        let link = Link::open(destination, endpoint).await.map(Box::new);
         let outcome = if link.is_ok() { "opened" } else { "failed" };
         self.connections.with_label_values(&[destination.name.as_str(), outcome]).inc();
         link
@@ -53,12 +63,16 @@ impl Pools {
 
     /// Keeps a connection whose answer was read to its end.
     pub(super) fn give_back(&self, destination: &Destination, mut link: Box<Link>) {
-        link.idle_since = Instant::now();
-        let mut stacks = self.lock();
-        if stacks.len() <= destination.slot {
-            stacks.resize_with(destination.slot + 1, Vec::new);
+        if link.is_wanted() {
+            return;
         }
-        if let Some(stack) = stacks.get_mut(destination.slot)
+        link.idle_since = Instant::now();
+        let slot = link.slot;
+        let mut stacks = self.lock();
+        if stacks.len() <= slot {
+            stacks.resize_with(slot + 1, Vec::new);
+        }
+        if let Some(stack) = stacks.get_mut(slot)
             && stack.len() < destination.idle_connections
         {
             stack.push(link);
@@ -69,7 +83,7 @@ impl Pools {
     pub(super) fn sweep(&self) {
         let now = Instant::now();
         for stack in self.lock().iter_mut() {
-            stack.retain_mut(|link| !link.is_stale(now) && link.is_open());
+            stack.retain_mut(|link| !link.is_stale(now) && link.is_open() && !link.is_wanted());
         }
     }
 
@@ -82,6 +96,7 @@ impl Pools {
 mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
+    use std::sync::Arc;
     use std::task::Poll;
     use std::time::Duration;
 
@@ -89,31 +104,57 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::config::Findings;
+    use crate::config::Settings;
+    use crate::config::Source;
     use crate::config::UpstreamHttp2;
-    use crate::gateway::{Address, Transport};
+    use crate::config::parse;
+    use crate::endpoint::Pool;
+    use crate::endpoint::Slots;
+    use crate::gateway::Transport;
     use crate::id::UpstreamName;
 
     async fn linked(pools: &Pools) -> (Destination, TcpStream, Box<Link>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let text = format!(
+            "listen: {{ public: 127.0.0.1:80 }}\nupstreams: {{ api: {{ url: \"http://{address}\" }} }}\nroutes: []\n"
+        );
+        let loaded = parse(Source::new("p.yaml", text)).unwrap();
+        let settings = Settings::resolve(&loaded, &mut Findings::new()).unwrap();
+        let metrics = Metrics::new().unwrap();
+        let pool = Pool::new(
+            "api",
+            &settings.upstreams["api"],
+            (&Arc::new(Slots::default()), &metrics),
+            None,
+        );
         let destination = Destination {
             name: UpstreamName::new("api"),
-            slot: 0,
-            address: Address::Socket(listener.local_addr().unwrap()),
+            sole: pool.sole(),
+            pool: Arc::new(pool),
             transport: Transport { secured: None, http2: UpstreamHttp2::Never },
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(10),
             idle_connections: 1,
+            connections: None,
         };
-        let link = pools.open(&destination).await.unwrap();
+        let link = pools.open(&destination, sole(&destination)).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
         (destination, theirs, link)
+    }
+
+    fn sole(destination: &Destination) -> &Endpoint {
+        destination.sole.as_ref().unwrap()
     }
 
     /// Takes a connection within a task that may do no more before it has waited.
     async fn checkout_when_exhausted(pools: &Pools, destination: &Destination) -> bool {
         poll_fn(|cx| {
             while pin!(tokio::task::consume_budget()).poll(cx).is_ready() {}
-            Poll::Ready(pools.checkout(destination, Instant::now()).is_some())
+            Poll::Ready(
+                pools.checkout(destination, sole(destination).slot, Instant::now()).is_some(),
+            )
         })
         .await
     }

@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::gateway::Address;
+use crate::endpoint::{Address, Endpoint};
 use crate::gateway::Secured;
 
 /// An open connection.
@@ -28,10 +28,10 @@ pub(super) enum Stream {
 impl Stream {
     /// Connects, and sets up TLS where there is to be any; the caller says how long that may take.
     pub(super) async fn connect(
-        address: &Address,
+        endpoint: &Endpoint,
         secured: Option<&Arc<Secured>>,
     ) -> io::Result<Self> {
-        let stream = match address {
+        let stream = match &endpoint.address {
             Address::Socket(address) => TcpStream::connect(address).await?,
             Address::Name(name, port) => connect_by_name(name, *port).await?,
             Address::Unix(path) => return UnixStream::connect(path).await.map(Self::Unix),
@@ -39,7 +39,9 @@ impl Stream {
         stream.set_nodelay(true)?;
         let Some(secured) = secured else { return Ok(Self::Tcp(stream)) };
         let connector = TlsConnector::from(Arc::clone(&secured.config));
-        let stream = connector.connect(secured.name.clone(), stream).await?;
+        let name = secured.name.clone().or_else(|| endpoint.server_name.clone());
+        let name = name.ok_or(io::ErrorKind::InvalidInput)?;
+        let stream = connector.connect(name, stream).await?;
         Ok(Self::Tls(Box::new(stream)))
     }
 

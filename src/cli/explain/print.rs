@@ -202,7 +202,7 @@ impl Allowed {
         parts.headers.extend(ours.into_iter().map(|(name, value)| (Some(name), value)));
         Self {
             upstream: destination.name.to_string(),
-            address: destination.address.to_string(),
+            address: destination.pool.to_string(),
             request: masks.request_line(&parts),
             headers: masks.headers(&parts.headers),
         }

@@ -21,6 +21,7 @@ use crate::config::Findings;
 use crate::config::Loaded;
 use crate::config::Secrets;
 use crate::config::Settings;
+use crate::endpoint::Pool;
 use crate::inquiry::Bounds;
 use crate::inquiry::TrustedProxies;
 use crate::jwt::RemoteKeys;
@@ -34,6 +35,8 @@ pub struct Built {
     pub gateway: Gateway,
     /// Key sets that somebody has to keep fresh.
     pub remotes: Vec<Arc<RemoteKeys>>,
+    /// Upstreams that somebody has to watch.
+    pub pools: Vec<Arc<Pool>>,
 }
 
 /// What every part is compiled against.
@@ -93,6 +96,6 @@ impl Gateway {
                 query: settings.access_log.query,
             },
         };
-        Some(Built { gateway, remotes: compiled.remotes })
+        Some(Built { gateway, remotes: compiled.remotes, pools: routes.pools })
     }
 }

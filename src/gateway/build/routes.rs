@@ -18,13 +18,13 @@ use crate::config::Settings;
 use crate::config::UpstreamSettings;
 use crate::config::is_ours;
 use crate::dialect::SecondFactor;
+use crate::endpoint::Pool;
 use crate::gateway::checks::{Check, Gate};
 use crate::gateway::denial::Kind;
 use crate::gateway::identity::Fact;
 use crate::gateway::identity::ForwardRule;
 use crate::gateway::kept::Kept;
 use crate::gateway::route::Access;
-use crate::gateway::route::Address;
 use crate::gateway::route::Destination;
 use crate::gateway::route::Route;
 use crate::gateway::route::Target;
@@ -46,6 +46,8 @@ pub(super) struct Routes {
     pub(super) identity_names: Vec<HeaderName>,
     /// By which paths are judged that no route encloses.
     pub(super) fallback: Option<Require>,
+    /// Every upstream, whether a route leads there or not.
+    pub(super) pools: Vec<Arc<Pool>>,
 }
 
 /// What every route is compiled against.
@@ -113,8 +115,9 @@ pub(super) fn compile(
     let identity_names =
         compiled.iter().flat_map(|(_, route)| &route.forward).chain(&ground.forward);
     let identity_names = identity_names.map(|rule| rule.name.clone()).collect();
+    let pools = ground.destinations.values().map(|to| Arc::clone(&to.pool)).collect();
     match RouteTable::build(compiled) {
-        Ok(table) => Some(Routes { table, identity_names, fallback: ground.fallback }),
+        Ok(table) => Some(Routes { table, identity_names, fallback: ground.fallback, pools }),
         Err(conflicts) => {
             for conflict in conflicts {
                 report(conflict, &written, findings);
@@ -323,19 +326,16 @@ fn destination(
     transport: Transport,
     kept: &Kept,
 ) -> Destination {
-    let bare = upstream.address.host.trim_start_matches('[').trim_end_matches(']');
-    let address = match bare.parse() {
-        Ok(ip) => Address::Socket(std::net::SocketAddr::new(ip, upstream.address.port)),
-        Err(_) => Address::Name(upstream.address.host.clone(), upstream.address.port),
-    };
+    let pool = kept.pool(name, upstream);
     Destination {
         name: UpstreamName::new(name),
-        slot: kept.slot(&address, transport.secured.as_ref().map(|_| name)),
-        address,
+        sole: pool.sole(),
+        pool,
         transport,
         connect_timeout: upstream.connect_timeout,
         idle_timeout: upstream.idle_timeout,
         idle_connections: upstream.idle_connections,
+        connections: upstream.connections,
     }
 }
 

@@ -11,6 +11,7 @@ use rustls::sign::SingleCertAndKey;
 use super::Common;
 use crate::certificate::{Pair, own_roots, provider};
 use crate::config::At;
+use crate::config::EndpointAddress;
 use crate::config::Findings;
 use crate::config::Loaded;
 use crate::config::Place;
@@ -65,7 +66,7 @@ fn secured(
         UpstreamHttp2::Auto => &[b"h2", b"http/1.1"],
         UpstreamHttp2::Always => &[b"h2"],
     };
-    material.add(name.to_str().as_bytes());
+    material.add(name.as_ref().map_or("".into(), ServerName::to_str).as_bytes());
     material.add(&protocols.concat());
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -86,16 +87,22 @@ fn secured(
 fn server_name(
     (upstream, tls, place): (&UpstreamSettings, &UpstreamTlsSettings, Place),
     findings: &mut Findings,
-) -> Option<ServerName<'static>> {
-    let (text, place) = match &tls.server_name {
-        Some(written) => (&written.value, written.place),
-        None => (&upstream.address.host, place),
-    };
-    ServerName::try_from(text.clone())
-        .map_err(|_| {
+) -> Option<Option<ServerName<'static>>> {
+    let mut read = |text: &str, place| {
+        let name = ServerName::try_from(text.to_owned());
+        if name.is_err() {
             findings.error(place, format!("`{text}` is no name that a certificate can bear"));
-        })
-        .ok()
+        }
+        name.ok()
+    };
+    if let Some(written) = &tls.server_name {
+        return read(written, written.place).map(Some);
+    }
+    let hosts = upstream.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
+        EndpointAddress::Http(address) => Some(address.host.as_str()),
+        EndpointAddress::Unix(_) => None,
+    });
+    hosts.map(|host| read(host, place)).all(|name| name.is_some()).then_some(None)
 }
 
 fn roots(

@@ -17,6 +17,11 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        *self.0.0.lock().unwrap()
+    }
+
     /// Waits until the gate is open; false when it stayed closed up to the deadline.
     pub fn wait(&self) -> bool {
         let open = self.0.0.lock().unwrap();

@@ -51,6 +51,8 @@ pub struct Setup {
     pub clock: Clock,
     /// More upstreams.
     pub more_upstreams: String,
+    /// More keys of `listen`.
+    pub listen_keys: String,
     /// The server behind the gateway.
     pub upstream: Upstream,
 }
@@ -94,6 +96,7 @@ impl Setup {
             access_log: "{ enabled: false }".into(),
             clock: Clock::manual(Timestamp::from_seconds(NOW)),
             more_upstreams: String::new(),
+            listen_keys: String::new(),
             files: vec![("keys.json".into(), jwks(&[&P256]))],
             upstream,
         }
@@ -147,10 +150,10 @@ impl Setup {
     pub fn text(&self) -> String {
         let digest = Digest::of(APP_KEY.as_bytes());
         let Self { checks, routes, defaults, upstream_keys, extra, upstream, .. } = self;
-        let Self { delay, grace, access_log, more_upstreams, .. } = self;
+        let Self { delay, grace, access_log, more_upstreams, listen_keys, .. } = self;
         let url = upstream.url();
         format!(
-            "listen: {{ public: \"127.0.0.1:0\", admin: \"127.0.0.1:0\" }}\n\
+            "listen: {{ public: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"{listen_keys} }}\n\
              access_log: {access_log}\n\
              shutdown: {{ delay: {delay}, grace: {grace} }}\n\
              upstreams: {{ api: {{ url: \"{url}\"{upstream_keys} }}{more_upstreams} }}\n\

@@ -39,7 +39,18 @@ pub use wire::find;
 pub use wire::latin1;
 
 use std::time::Duration;
+use std::time::Instant;
 
 /// The longest that any single wait may take; a healthy machine needs a thousandth of it, and one that
 /// compiles something else meanwhile shall not fail.
 pub const DEADLINE: Duration = Duration::from_mins(1);
+
+/// Asks again and again until it is so.
+#[track_caller]
+pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < until, "never happened: {what}");
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,173 @@
+//! Sending to one of several endpoints, or to one that is watched or bounded: a place first, then a choice,
+//! then another one if it fails and the request may be repeated.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use http::Response;
+
+use super::Errand;
+use super::Failure;
+use super::UpstreamError;
+use super::Upstreams;
+use super::answer_body::{ResponseBody, Source};
+use super::head::Head;
+use super::link::Link;
+use super::sending::Sending;
+use crate::endpoint::Load;
+use crate::endpoint::Pool;
+
+/// What goes with an answer while its body is read.
+#[derive(Debug)]
+pub(super) struct Escort {
+    pub(super) load: Load,
+    /// For each piece of the body.
+    pub(super) patience: Option<Duration>,
+    /// For the whole of it.
+    pub(super) until: Option<Instant>,
+    /// When the piece that is waited for is late.
+    pub(super) late_at: Option<Instant>,
+}
+
+impl Escort {
+    /// Until when to wait for more of the answer; a piece is waited for from the first look on.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        if self.late_at.is_none() {
+            self.late_at = self.patience.map(|patience| Instant::now() + patience);
+        }
+        match (self.late_at, self.until) {
+            (Some(late), Some(until)) => Some(late.min(until)),
+            (late, until) => late.or(until),
+        }
+    }
+}
+
+impl Upstreams {
+    pub(super) async fn send_to_pool(
+        &self,
+        mut errand: Errand,
+        mut sending: Sending,
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        let pool = Arc::clone(&errand.destination.pool);
+        let until = pool.settings().total_timeout.map(|timeout| {
+            // An endpoint that lets it pass is to blame for that.
+            errand.timeout = errand.timeout.min(timeout);
+            errand.now + timeout
+        });
+        let asking = self.ask_some(&pool, &mut errand, &mut sending);
+        let outcome = match until {
+            Some(until) => tokio::time::timeout_at(until.into(), asking)
+                .await
+                .unwrap_or(Err(UpstreamError::ResponseTimeout)),
+            None => asking.await,
+        };
+        let (link, head, load) = outcome.inspect_err(|error| count_refusal(&pool, error))?;
+        let patience = pool.settings().read_timeout;
+        let escort = Some(Box::new(Escort { load, patience, until, late_at: None }));
+        let (pools, destination) = (Arc::clone(&self.pools), errand.destination);
+        let keeps_alive = head.keeps_alive;
+        let source = Source { link, sending, pools, destination, keeps_alive, escort };
+        Ok(head.response.map(|()| ResponseBody::new(head.framing, source)))
+    }
+
+    /// Waits for a place, then asks one endpoint after another as far as that is allowed.
+    async fn ask_some(
+        &self,
+        pool: &Arc<Pool>,
+        errand: &mut Errand,
+        sending: &mut Sending,
+    ) -> Result<(Box<Link>, Head, Load), UpstreamError> {
+        let mut place = None;
+        if let Some(room) = pool.room() {
+            place = Some(room.enter().await.map_err(|_| UpstreamError::Full)?);
+            // The wait is not the endpoint's fault.
+            errand.now = Instant::now();
+        }
+        pool.count_request();
+        let mut tried = Vec::new();
+        let mut failed = None;
+        loop {
+            let mut load = next(pool, &tried, failed.take(), errand.now)?;
+            sending.rewind();
+            match self.ask(load.endpoint(), errand, sending).await {
+                Ok((link, head)) => {
+                    note(pool, &mut load, &head);
+                    load.keep(place);
+                    return Ok((link, head, load));
+                }
+                Err(failure) => {
+                    failed = Some(failure.settle(&mut load, errand.may_repeat)?);
+                    tried.push(load.endpoint().slot);
+                }
+            }
+        }
+    }
+}
+
+/// The endpoint to ask: the first, or after a failure another one, if there is one and it may be asked.
+fn next(
+    pool: &Arc<Pool>,
+    tried: &[usize],
+    failed: Option<UpstreamError>,
+    now: Instant,
+) -> Result<Load, UpstreamError> {
+    match (pool.pick(tried, now), failed) {
+        (None, failed) => Err(failed.unwrap_or(UpstreamError::Unfit)),
+        (Some(_), Some(failed)) if !pool.may_retry(tried.len()) => Err(failed),
+        (Some(load), _) => Ok(load),
+    }
+}
+
+/// An answer may tell of a failure too.
+fn note(pool: &Pool, load: &mut Load, head: &Head) {
+    let status = head.response.status().as_u16();
+    if pool.settings().eject.as_ref().is_some_and(|eject| eject.statuses.contains(&status)) {
+        load.failed(Instant::now());
+    }
+}
+
+impl Failure {
+    /// Tells of it; the error is an error for the client too unless another endpoint may be asked.
+    ///
+    /// That holds only for what never left, or may be repeated. Not after a deadline: it was for all.
+    fn settle(self, load: &mut Load, may_repeat: bool) -> Result<UpstreamError, UpstreamError> {
+        if self.error.is_of_endpoint() {
+            load.failed(Instant::now());
+        }
+        let is_repeatable =
+            matches!(self.error, UpstreamError::Broken(_) | UpstreamError::Refused(_));
+        if self.is_unsent || (may_repeat && is_repeatable) {
+            Ok(self.error)
+        } else {
+            Err(self.error)
+        }
+    }
+}
+
+impl UpstreamError {
+    /// Whether it tells of a fault of the endpoint's.
+    const fn is_of_endpoint(&self) -> bool {
+        match self {
+            Self::Connect(_)
+            | Self::ConnectTimeout
+            | Self::ResponseTimeout
+            | Self::Broken(_)
+            | Self::Refused(_) => true,
+            Self::RequestBody(_) | Self::Full | Self::Unfit => false,
+        }
+    }
+}
+
+fn count_refusal(pool: &Pool, error: &UpstreamError) {
+    match error {
+        UpstreamError::Full => pool.metrics().refused_full.inc(),
+        UpstreamError::Unfit => pool.metrics().refused_unfit.inc(),
+        UpstreamError::Connect(_)
+        | UpstreamError::ConnectTimeout
+        | UpstreamError::ResponseTimeout
+        | UpstreamError::Broken(_)
+        | UpstreamError::Refused(_)
+        | UpstreamError::RequestBody(_) => {}
+    }
+}
