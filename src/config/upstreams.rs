@@ -446,7 +446,10 @@ mod tests {
                 "endpoints: [\"http://a\", \"https://b\"]",
                 "4:8 some endpoints are at `https://` and some are not",
             ),
-            ("url: \"https://a\", health: { path: / }", "4:44 active checks are made in clear only"),
+            (
+                "url: \"https://a\", health: { path: / }",
+                "4:44 active checks are made in clear only",
+            ),
             (
                 "endpoints: [\"http://a\", { url: \"http://A:80\" }]",
                 "4:41 the endpoint is written twice",

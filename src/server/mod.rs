@@ -172,7 +172,7 @@ impl Server {
         for (number, listener) in listeners.sockets.into_iter().enumerate() {
             let proxy = Proxy {
                 live: Arc::clone(&ready.live),
-                upstreams: Upstreams::new(&metrics),
+                upstreams: Upstreams::new(&metrics, worker::driver()),
                 clock: clock.clone(),
                 access: access.clone(),
                 recent: Recent::new(),

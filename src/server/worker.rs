@@ -1,8 +1,8 @@
 //! A worker: one thread, one single-threaded runtime, one listener, connections of its own.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +19,7 @@ use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
 use crate::proxy::Proxy;
 use crate::telemetry::Metrics;
+use crate::upstream::Drive;
 
 /// What the connections of one worker share.
 #[derive(Debug)]
@@ -194,6 +195,16 @@ impl Worker {
             Err(_cancelled) => {}
         }
     }
+}
+
+/// Runs the connections that requests to upstreams share, on the worker that uses them; they end with it.
+pub(super) fn driver() -> Drive {
+    let running = Mutex::new(JoinSet::new());
+    Box::new(move |connection| {
+        let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        running.spawn(connection);
+    })
 }
 
 /// Errors of the connection that was to be accepted, not of the listener.

@@ -1,4 +1,4 @@
-//! The body of an answer on its way down; it holds the connection and gives it back at its end.
+//! The body of an answer over HTTP/1.1 on its way down; it holds the connection and gives it back at its end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,9 +38,9 @@ pub enum AnswerFault {
     RequestBody(BodyFault),
 }
 
-/// The body of an answer.
+/// The body of an answer over HTTP/1.1.
 #[derive(Debug)]
-pub struct ResponseBody {
+pub(super) struct LinkBody {
     state: State,
     source: Option<Box<Source>>,
 }
@@ -68,7 +68,7 @@ pub(super) struct Source {
     pub(super) escort: Option<Box<Escort>>,
 }
 
-impl ResponseBody {
+impl LinkBody {
     pub(super) fn new(framing: Framing, source: Source) -> Self {
         let state = match framing {
             Framing::Empty => State::Done,
@@ -162,7 +162,7 @@ impl ResponseBody {
     }
 }
 
-impl Body for ResponseBody {
+impl Body for LinkBody {
     type Data = Bytes;
     type Error = AnswerFault;
 

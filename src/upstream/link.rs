@@ -69,6 +69,11 @@ impl Link {
     ) -> Result<Self, UpstreamError> {
         let connected = connected(destination, endpoint)?;
         let stream = connect(destination, endpoint).await?;
+        if stream.agreed_on_http2() {
+            // What was asked for is a link; whoever shares connections asks for the other.
+            let error = std::io::Error::other("the upstream changed to HTTP/2");
+            return Err(UpstreamError::Connect(error));
+        }
         Ok(Self::over(stream, connected, (destination, endpoint)))
     }
 

@@ -5,9 +5,12 @@
 mod answer_body;
 mod body;
 mod chunked;
+mod either;
 mod head;
+mod http2;
 mod link;
 mod pool;
+mod response_body;
 mod sending;
 mod several;
 mod stream;
@@ -21,16 +24,20 @@ use http::Method;
 use http::Response;
 use http::request::Parts;
 
-use answer_body::Source;
-pub use answer_body::{AnswerFault, ResponseBody};
+pub use answer_body::AnswerFault;
+use answer_body::{LinkBody, Source};
 pub use body::{BodyFault, RequestBody, TrailerRules};
 pub use chunked::BrokenChunk;
 use head::Head;
 pub use head::HeadFault;
+use http2::Shares;
+pub use http2::{Drive, Driven};
 use link::{Link, Lost};
 use pool::Pools;
+pub use response_body::ResponseBody;
 use sending::Sending;
 
+use crate::config::UpstreamHttp2;
 use crate::endpoint::Endpoint;
 use crate::gateway::Denial;
 use crate::gateway::Destination;
@@ -42,6 +49,7 @@ use crate::telemetry::Metrics;
 #[derive(Debug, Clone)]
 pub struct Upstreams {
     pools: Arc<Pools>,
+    shares: Arc<Shares>,
 }
 
 /// Why no answer came.
@@ -94,9 +102,10 @@ struct Failure {
 }
 
 impl Upstreams {
-    /// No connections yet.
-    pub fn new(metrics: &Metrics) -> Self {
-        Self { pools: Arc::new(Pools::new(metrics)) }
+    /// No connections yet; `drive` runs those of HTTP/2.
+    pub fn new(metrics: &Metrics, drive: Drive) -> Self {
+        let shares = Arc::new(Shares::new(metrics, drive));
+        Self { pools: Arc::new(Pools::new(metrics)), shares }
     }
 
     /// Sends a request that was let through, once; on a stale pooled connection at most twice, and
@@ -123,6 +132,12 @@ impl Upstreams {
         let timeout = pass.route().response_timeout;
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
         let sealed = pass.seal(parts);
+        if sealed.destination.transport.http2 != UpstreamHttp2::Never {
+            let destination = Arc::clone(&sealed.destination);
+            let method = sealed.parts.method.clone();
+            let errand = Errand { destination, method, may_repeat, timeout, now };
+            return Box::pin(self.send_either(errand, &sealed, body)).await;
+        }
         let mut sending = Sending::new(&sealed, body);
         let Sealed { parts, destination, ours: _ } = sealed;
         let errand = Errand { destination, method: parts.method, may_repeat, timeout, now };
@@ -135,7 +150,7 @@ impl Upstreams {
         let (pools, destination) = (Arc::clone(&self.pools), errand.destination);
         let keeps_alive = head.keeps_alive;
         let source = Source { link, sending, pools, destination, keeps_alive, escort: None };
-        Ok(head.response.map(|()| ResponseBody::new(head.framing, source)))
+        Ok(head.response.map(|()| ResponseBody::from(LinkBody::new(head.framing, source))))
     }
 
     /// Asks one endpoint; on a stale connection at most twice.
@@ -172,6 +187,7 @@ impl Upstreams {
     /// Closes connections that were unused for too long or that the upstream closed.
     pub fn sweep(&self) {
         self.pools.sweep();
+        self.shares.sweep();
     }
 }
 

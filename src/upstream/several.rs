@@ -11,9 +11,10 @@ use super::Errand;
 use super::Failure;
 use super::UpstreamError;
 use super::Upstreams;
-use super::answer_body::{ResponseBody, Source};
+use super::answer_body::{LinkBody, Source};
 use super::head::Head;
 use super::link::Link;
+use super::response_body::ResponseBody;
 use super::sending::Sending;
 use crate::endpoint::Load;
 use crate::endpoint::Pool;
@@ -68,7 +69,7 @@ impl Upstreams {
         let (pools, destination) = (Arc::clone(&self.pools), errand.destination);
         let keeps_alive = head.keeps_alive;
         let source = Source { link, sending, pools, destination, keeps_alive, escort };
-        Ok(head.response.map(|()| ResponseBody::new(head.framing, source)))
+        Ok(head.response.map(|()| ResponseBody::from(LinkBody::new(head.framing, source))))
     }
 
     /// Waits for a place, then asks one endpoint after another as far as that is allowed.
@@ -92,7 +93,7 @@ impl Upstreams {
             sending.rewind();
             match self.ask(load.endpoint(), errand, sending).await {
                 Ok((link, head)) => {
-                    note(pool, &mut load, &head);
+                    note(pool, &mut load, head.response.status().as_u16());
                     load.keep(place);
                     return Ok((link, head, load));
                 }
@@ -106,7 +107,7 @@ impl Upstreams {
 }
 
 /// The endpoint to ask: the first, or after a failure another one, if there is one and it may be asked.
-fn next(
+pub(super) fn next(
     pool: &Arc<Pool>,
     tried: &[usize],
     failed: Option<UpstreamError>,
@@ -120,8 +121,7 @@ fn next(
 }
 
 /// An answer may tell of a failure too.
-fn note(pool: &Pool, load: &mut Load, head: &Head) {
-    let status = head.response.status().as_u16();
+pub(super) fn note(pool: &Pool, load: &mut Load, status: u16) {
     if pool.settings().eject.as_ref().is_some_and(|eject| eject.statuses.contains(&status)) {
         load.failed(Instant::now());
     }
@@ -131,7 +131,11 @@ impl Failure {
     /// Tells of it; the error is an error for the client too unless another endpoint may be asked.
     ///
     /// That holds only for what never left, or may be repeated. Not after a deadline: it was for all.
-    fn settle(self, load: &mut Load, may_repeat: bool) -> Result<UpstreamError, UpstreamError> {
+    pub(super) fn settle(
+        self,
+        load: &mut Load,
+        may_repeat: bool,
+    ) -> Result<UpstreamError, UpstreamError> {
         if self.error.is_of_endpoint() {
             load.failed(Instant::now());
         }
@@ -159,7 +163,7 @@ impl UpstreamError {
     }
 }
 
-fn count_refusal(pool: &Pool, error: &UpstreamError) {
+pub(super) fn count_refusal(pool: &Pool, error: &UpstreamError) {
     match error {
         UpstreamError::Full => pool.metrics().refused_full.inc(),
         UpstreamError::Unfit => pool.metrics().refused_unfit.inc(),

@@ -54,6 +54,14 @@ impl Stream {
         }
     }
 
+    /// Whether both ends agreed on HTTP/2.
+    pub(super) fn agreed_on_http2(&self) -> bool {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Self::Tcp(_) | Self::Unix(_) => false,
+        }
+    }
+
     /// Whether bytes may be held back by it after they were written, until it is flushed.
     pub(super) const fn holds_back(&self) -> bool {
         matches!(self, Self::Tls(_))

@@ -43,5 +43,6 @@ mod secured;
 mod sixth_dialect;
 mod tokens;
 mod unjudged;
+mod upstream_http2;
 mod upstream_tls;
 mod upstreams;

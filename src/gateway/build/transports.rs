@@ -60,7 +60,7 @@ fn secured(
         None => Some(None),
         Some(pair) => self::pair(pair, (common, &mut material), findings).map(Some),
     };
-    let (name, roots, pair) = (name?, roots?, pair?);
+    let (name, roots, pair) = (name.ok()?, roots?, pair?);
     let protocols: &[&[u8]] = match upstream.transport.http2 {
         UpstreamHttp2::Never => &[b"http/1.1"],
         UpstreamHttp2::Auto => &[b"h2", b"http/1.1"],
@@ -84,25 +84,26 @@ fn secured(
     Some(common.kept.secured(Secured { config: Arc::new(config), name, made_from }))
 }
 
+/// The name that was written; none when that of each endpoint counts.
 fn server_name(
     (upstream, tls, place): (&UpstreamSettings, &UpstreamTlsSettings, Place),
     findings: &mut Findings,
-) -> Option<Option<ServerName<'static>>> {
+) -> Result<Option<ServerName<'static>>, Unusable> {
     let mut read = |text: &str, place| {
         let name = ServerName::try_from(text.to_owned());
         if name.is_err() {
             findings.error(place, format!("`{text}` is no name that a certificate can bear"));
         }
-        name.ok()
+        name.map_err(|_| Unusable)
     };
     if let Some(written) = &tls.server_name {
         return read(written, written.place).map(Some);
     }
-    let hosts = upstream.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
+    let mut hosts = upstream.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
         EndpointAddress::Http(address) => Some(address.host.as_str()),
         EndpointAddress::Unix(_) => None,
     });
-    hosts.map(|host| read(host, place)).all(|name| name.is_some()).then_some(None)
+    hosts.try_for_each(|host| read(host, place).map(drop)).map(|()| None)
 }
 
 fn roots(
@@ -173,6 +174,9 @@ fn read(
         })
         .ok()
 }
+
+/// A name that no certificate can bear; reported already.
+struct Unusable;
 
 /// What a connection's security is made from, each part behind its length.
 #[derive(Default)]

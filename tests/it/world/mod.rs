@@ -5,6 +5,7 @@ pub mod authority;
 mod client;
 mod gate;
 mod gateway;
+pub mod h2_upstream;
 mod issuer;
 pub mod keys;
 pub mod oracle;
