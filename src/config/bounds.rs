@@ -116,12 +116,14 @@ pub(super) const TIMEOUT_BODY: Bound = time("timeouts.body", Some(30 * SECOND), 
 pub(super) const TIMEOUT_IDLE: Bound = time("timeouts.idle", Some(60 * SECOND), [SECOND, HOUR]);
 pub(super) const CACHE_TOKENS: Bound = bytes("cache.tokens", Some(64 * MIB), [0, 16 * GIB]);
 pub(super) const CACHE_APPS: Bound = count("cache.apps", Some(100_000), [16, 10_000_000]);
+pub(super) const STREAM_GRACE: Bound = time("streams.grace", Some(0), [0, HOUR]);
+pub(super) const STREAM_IDLE: Bound = time("streams.idle", Some(10 * MINUTE), [SECOND, DAY]);
 pub(super) const SHUTDOWN_DELAY: Bound = time("shutdown.delay", Some(5 * SECOND), [0, 5 * MINUTE]);
 pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND), [0, HOUR]);
 pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
 
 /// The whole table, in the order of the reference file.
-pub const BOUNDS: [&Bound; 48] = [
+pub const BOUNDS: [&Bound; 50] = [
     &ENDPOINT_WEIGHT,
     &UPSTREAM_TIMEOUT,
     &UPSTREAM_READ_TIMEOUT,
@@ -167,6 +169,8 @@ pub const BOUNDS: [&Bound; 48] = [
     &TIMEOUT_IDLE,
     &CACHE_TOKENS,
     &CACHE_APPS,
+    &STREAM_GRACE,
+    &STREAM_IDLE,
     &SHUTDOWN_DELAY,
     &SHUTDOWN_GRACE,
     &WORKERS,

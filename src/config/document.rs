@@ -54,6 +54,9 @@ pub struct Document {
     /// How much is remembered.
     #[serde(default)]
     pub cache: Cache,
+    /// What becomes of answers that take long.
+    #[serde(default)]
+    pub streams: Streams,
     /// How a stop goes.
     #[serde(default)]
     pub shutdown: Shutdown,
@@ -261,6 +264,9 @@ pub struct RouteEntry {
     /// Largest body, instead of `limits.body`.
     #[serde(default)]
     pub body: Option<At<Size>>,
+    /// `websocket` lets the upstream switch to one; by default no connection is ever switched.
+    #[serde(default)]
+    pub upgrade: Option<At<String>>,
 }
 
 /// A login service that the gateway itself offers.
@@ -371,6 +377,18 @@ pub struct Cache {
     /// Folder in which the last good key sets survive a restart; off by default.
     #[serde(default)]
     pub key_sets: Option<At<String>>,
+}
+
+/// What becomes of answers that take long.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Streams {
+    /// How long a stream goes on after its token expired or a credential was revoked.
+    #[serde(default)]
+    pub grace: Option<At<Length>>,
+    /// How long a WebSocket may be silent in both directions.
+    #[serde(default)]
+    pub idle: Option<At<Length>>,
 }
 
 /// How a stop goes.

@@ -61,6 +61,8 @@ pub struct Settings {
     pub timeouts: TimeoutSettings,
     /// What is remembered.
     pub cache: CacheSettings,
+    /// What becomes of answers that take long.
+    pub streams: StreamSettings,
     /// How a stop goes.
     pub shutdown: ShutdownSettings,
     /// What is written per request.
@@ -106,6 +108,15 @@ pub struct CacheSettings {
     pub apps: usize,
     /// Folder in which the last good key sets survive a restart.
     pub key_sets: Option<PathBuf>,
+}
+
+/// What becomes of answers that take long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// How long one goes on when its caller may not any more.
+    pub grace: Duration,
+    /// How long a WebSocket may be silent.
+    pub idle: Duration,
 }
 
 /// How a stop goes.
@@ -159,6 +170,10 @@ impl Settings {
         let timeouts = TimeoutSettings::resolve(&document.timeouts, findings);
         let mut cache = CacheSettings::resolve(&document.cache, findings);
         cache.key_sets = cache.key_sets.map(|path| folder.join(path));
+        let streams = StreamSettings {
+            grace: bounds::STREAM_GRACE.time(document.streams.grace.as_ref(), findings),
+            idle: bounds::STREAM_IDLE.time(document.streams.idle.as_ref(), findings),
+        };
         let shutdown = ShutdownSettings::resolve(&document.shutdown, findings);
         let access_log = AccessLogSettings {
             enabled: document.access_log.enabled.unwrap_or(true),
@@ -179,6 +194,7 @@ impl Settings {
             limits,
             timeouts,
             cache,
+            streams,
             shutdown,
             access_log,
             workers,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::app_key::{Shape, shape};
 use super::key_location::Presented;
-use super::stored_keys::StoredKeys;
+use super::stored_keys::{Backing, StoredKeys};
 use crate::clock::Timestamp;
 use crate::id::{AppId, Digest};
 use crate::principal::App;
@@ -56,6 +56,14 @@ pub enum AppKeyError {
     Unavailable,
 }
 
+/// A key that was found good, as far as it must be judged again.
+#[derive(Debug)]
+pub struct KeyProof {
+    digest: Digest,
+    /// None for a key of the configuration.
+    backing: Option<Backing>,
+}
+
 /// All application keys that a gateway accepts.
 #[derive(Debug)]
 pub struct AppKeys {
@@ -91,7 +99,7 @@ impl AppKeys {
         &self,
         presented: &Presented<'_>,
         now: Timestamp,
-    ) -> Result<Arc<App>, AppKeyError> {
+    ) -> Result<(Arc<App>, KeyProof), AppKeyError> {
         let (id, key) = match presented {
             Presented::Whole(key) => (None, &**key.expose()),
             Presented::Pair { id, secret } => (Some(*id.expose()), *secret.expose()),
@@ -99,35 +107,49 @@ impl AppKeys {
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return Err(AppKeyError::Malformed);
         }
-        let app = self.find(key, now).await?;
+        let (app, proof) = self.find(key, now).await?;
         match id {
             Some(id) if !secret::equal(id.as_bytes(), app.id.as_str().as_bytes()) => {
                 Err(AppKeyError::Unknown)
             }
-            _ => Ok(app),
+            _ => Ok((app, proof)),
         }
     }
 
-    async fn find(&self, key: &str, now: Timestamp) -> Result<Arc<App>, AppKeyError> {
+    /// Judges a key again that was good, without waiting: what only the store can tell is asked of it
+    /// here and answered at a later call; until then it is [`AppKeyError::Unavailable`].
+    pub fn recheck(&self, proof: &mut KeyProof, now: Timestamp) -> Result<(), AppKeyError> {
+        if self.configured.contains_key(&proof.digest) {
+            return Ok(());
+        }
+        match (&self.stored, &mut proof.backing) {
+            (Some(stored), Some(backing)) => stored.recheck(&proof.digest, backing, now),
+            _ => Err(AppKeyError::Unknown),
+        }
+    }
+
+    async fn find(&self, key: &str, now: Timestamp) -> Result<(Arc<App>, KeyProof), AppKeyError> {
         let digest = Digest::of(key.as_bytes());
         if let Some(app) = self.configured.get(&digest) {
-            return Ok(Arc::clone(app));
+            return Ok((Arc::clone(app), KeyProof { digest, backing: None }));
         }
         let Some(stored) = &self.stored else {
             return Err(refusal_of(key).unwrap_or(AppKeyError::Unknown));
         };
-        let recalled = stored.recall(&digest, now);
-        if let Some(verdict) = &recalled
-            && !matches!(verdict, Err(AppKeyError::Unavailable))
-        {
-            return verdict.clone();
-        }
-        // Only what can be a key of ours is worth a question, or a 503 for want of an answer.
-        match (refusal_of(key), recalled) {
-            (Some(refusal), _) => Err(refusal),
-            (None, Some(verdict)) => verdict,
-            (None, None) => stored.ask(digest, now).await,
-        }
+        // Taken first: what changes while the key is looked up counts as not heard yet.
+        let epoch = stored.epoch();
+        let found = match stored.recall(&digest, now) {
+            Some(verdict) if !matches!(verdict, Err(AppKeyError::Unavailable)) => verdict,
+            // Only what can be a key of ours is worth a question, or a 503 for want of an answer.
+            recalled => match (refusal_of(key), recalled) {
+                (Some(refusal), _) => Err(refusal),
+                (None, Some(verdict)) => verdict,
+                (None, None) => stored.ask(digest, now).await,
+            },
+        };
+        let key = found?;
+        let app = Arc::clone(&key.app);
+        Ok((app, KeyProof { digest, backing: Some(Backing::new(key, epoch)) }))
     }
 }
 

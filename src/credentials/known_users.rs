@@ -50,12 +50,44 @@ impl KnownUsers {
         if let Some(known) = self.known.get(user) {
             return Ok(known);
         }
-        let (reply, answer) = oneshot::channel();
-        self.asks.try_send(UserAsk { user: user.clone(), reply }).map_err(|_| StoreSilent)?;
-        match time::timeout(ANSWER_WITHIN, answer).await {
+        match time::timeout(ANSWER_WITHIN, self.question(user)?).await {
             Ok(Ok(facts)) => Ok(facts),
             Ok(Err(_)) | Err(_) => Err(StoreSilent),
         }
+    }
+
+    /// What is remembered about `user`, without waiting; otherwise `asked` holds a question whose answer
+    /// a later call will find.
+    pub fn look(
+        &self,
+        user: &UserId,
+        asked: &mut Option<oneshot::Receiver<Option<Arc<Facts>>>>,
+    ) -> Result<Option<Arc<Facts>>, StoreSilent> {
+        if let Some(known) = self.known.get(user) {
+            *asked = None;
+            return Ok(known);
+        }
+        let mut answer = match asked.take() {
+            Some(answer) => answer,
+            None => self.question(user)?,
+        };
+        match answer.try_recv() {
+            Ok(facts) => Ok(facts),
+            Err(oneshot::error::TryRecvError::Empty) => {
+                *asked = Some(answer);
+                Err(StoreSilent)
+            }
+            Err(oneshot::error::TryRecvError::Closed) => Err(StoreSilent),
+        }
+    }
+
+    fn question(
+        &self,
+        user: &UserId,
+    ) -> Result<oneshot::Receiver<Option<Arc<Facts>>>, StoreSilent> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.try_send(UserAsk { user: user.clone(), reply }).map_err(|_| StoreSilent)?;
+        Ok(answer)
     }
 
     /// Changes whenever something was forgotten.

@@ -19,7 +19,7 @@ mod text;
 mod vouching;
 
 pub use app_key::{AppKey, Shape, shape};
-pub use app_keys::{AppKeyError, AppKeys, ConfiguredApp, SharedKey};
+pub use app_keys::{AppKeyError, AppKeys, ConfiguredApp, KeyProof, SharedKey};
 pub use authorization::Scheme;
 pub use basic::read_basic;
 pub use key_keeper::KeyKeeper;

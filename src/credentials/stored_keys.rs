@@ -68,6 +68,15 @@ pub(super) struct GoodKey {
 /// What is known about a digest; whether a good key has expired is asked anew each time.
 pub(super) type Known = Result<Arc<GoodKey>, AppKeyError>;
 
+/// What a proof of a stored key rests on.
+pub(super) struct Backing {
+    key: Arc<GoodKey>,
+    /// Up to which change of the store the key is known to be good.
+    epoch: u64,
+    /// Where the answer to a question will come, while there is one, and the epoch it was asked in.
+    asked: Option<(u64, oneshot::Receiver<Known>)>,
+}
+
 /// A question to the keeper. Dropping the reply says that there is no answer.
 pub(super) struct Ask {
     pub(super) digest: Digest,
@@ -110,11 +119,7 @@ impl StoredKeys {
     }
 
     /// What memory says at once; `None` when the store has to be asked.
-    pub(super) fn recall(
-        &self,
-        digest: &Digest,
-        now: Timestamp,
-    ) -> Option<Result<Arc<App>, AppKeyError>> {
+    pub(super) fn recall(&self, digest: &Digest, now: Timestamp) -> Option<Known> {
         if self.is_stale(now) {
             return Some(Err(AppKeyError::Unavailable));
         }
@@ -124,27 +129,67 @@ impl StoredKeys {
     }
 
     /// Asks the store, within the bounds of the queue and of patience.
-    pub(super) async fn ask(
-        &self,
-        digest: Digest,
-        now: Timestamp,
-    ) -> Result<Arc<App>, AppKeyError> {
+    pub(super) async fn ask(&self, digest: Digest, now: Timestamp) -> Known {
         self.misses.inc();
-        let (reply, answer) = oneshot::channel();
-        self.asks.try_send(Ask { digest, reply }).map_err(|_| AppKeyError::Unavailable)?;
+        let answer = self.question(digest)?;
         match time::timeout(self.settings.answer_within, answer).await {
             Ok(Ok(known)) => self.judge(known, now),
             Ok(Err(_)) | Err(_) => Err(AppKeyError::Unavailable),
         }
     }
 
-    fn judge(&self, known: Known, now: Timestamp) -> Result<Arc<App>, AppKeyError> {
+    fn question(&self, digest: Digest) -> Result<oneshot::Receiver<Known>, AppKeyError> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.try_send(Ask { digest, reply }).map_err(|_| AppKeyError::Unavailable)?;
+        Ok(answer)
+    }
+
+    fn judge(&self, known: Known, now: Timestamp) -> Known {
         let key = known?;
-        if key.expires_at.is_some_and(|end| now >= end) {
-            return Err(AppKeyError::Expired);
-        }
+        key.admit(now)?;
         self.note_use(&key, now);
-        Ok(Arc::clone(&key.app))
+        Ok(key)
+    }
+
+    /// Judges a key again that was good. Nothing is looked up while nothing changed.
+    pub(super) fn recheck(
+        &self,
+        digest: &Digest,
+        backing: &mut Backing,
+        now: Timestamp,
+    ) -> Result<(), AppKeyError> {
+        if self.is_stale(now) {
+            return Err(AppKeyError::Unavailable);
+        }
+        let epoch = self.epoch();
+        if backing.epoch != epoch {
+            let (known, epoch) = match self.known(digest) {
+                Some(known) => (known, epoch),
+                None => self.answer_to(digest, backing)?,
+            };
+            *backing = Backing::new(known?, epoch);
+        }
+        backing.key.admit(now)
+    }
+
+    /// What the store said to a question that was asked before, or is asked now.
+    fn answer_to(
+        &self,
+        digest: &Digest,
+        backing: &mut Backing,
+    ) -> Result<(Known, u64), AppKeyError> {
+        let (epoch, mut asked) = match backing.asked.take() {
+            Some(asked) => asked,
+            None => (self.epoch(), self.question(*digest)?),
+        };
+        match asked.try_recv() {
+            Ok(known) => Ok((known, epoch)),
+            Err(oneshot::error::TryRecvError::Empty) => {
+                backing.asked = Some((epoch, asked));
+                Err(AppKeyError::Unavailable)
+            }
+            Err(oneshot::error::TryRecvError::Closed) => Err(AppKeyError::Unavailable),
+        }
     }
 
     /// Tells the store of a use at most once a minute and key; a full queue loses the note, not the request.
@@ -214,6 +259,23 @@ impl StoredKeys {
 impl GoodKey {
     pub(super) const fn new(app: Arc<App>, number: u32, expires_at: Option<Timestamp>) -> Self {
         Self { app, number, expires_at, noted_at: AtomicI64::new(i64::MIN) }
+    }
+
+    fn admit(&self, now: Timestamp) -> Result<(), AppKeyError> {
+        let has_expired = self.expires_at.is_some_and(|end| now >= end);
+        if has_expired { Err(AppKeyError::Expired) } else { Ok(()) }
+    }
+}
+
+impl Backing {
+    pub(super) const fn new(key: Arc<GoodKey>, epoch: u64) -> Self {
+        Self { key, epoch, asked: None }
+    }
+}
+
+impl fmt::Debug for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backing").field("epoch", &self.epoch).finish_non_exhaustive()
     }
 }
 

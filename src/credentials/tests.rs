@@ -64,12 +64,12 @@ impl House {
     async fn ask(&mut self, key: &AppKey) -> Result<Arc<App>, AppKeyError> {
         let presented = whole(key.text().expose());
         let checked = self.keys.check(&presented, self.clock.now());
-        tokio::join!(checked, self.keeper.answerer.answer_next()).0
+        tokio::join!(checked, self.keeper.answerer.answer_next()).0.map(|(app, _)| app)
     }
 
     /// Checks without the keeper, which must not be needed.
     fn recall(&self, presented: &Presented<'_>) -> Result<Arc<App>, AppKeyError> {
-        at_once(self.keys.check(presented, self.clock.now()))
+        at_once(self.keys.check(presented, self.clock.now())).map(|(app, _)| app)
     }
 
     fn recall_key(&self, key: &AppKey) -> Result<Arc<App>, AppKeyError> {
@@ -112,7 +112,7 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[track_caller]
-fn refused(outcome: Result<Arc<App>, AppKeyError>, expected: AppKeyError) {
+fn refused<T>(outcome: Result<T, AppKeyError>, expected: AppKeyError) {
     assert_eq!(outcome.err(), Some(expected));
 }
 
@@ -125,7 +125,7 @@ fn configured_keys_of_any_form_are_checked_without_waiting() {
         configured("legacy", "pc_but_not_of_our_form"),
     ];
     let keys = AppKeys::new(apps, None).unwrap();
-    let check = |presented: &Presented<'_>| at_once(keys.check(presented, NOW));
+    let check = |presented: &Presented<'_>| at_once(keys.check(presented, NOW)).map(|(app, _)| app);
 
     let app = check(&whole("letmein")).unwrap();
     assert_eq!((app.id.as_str(), &app.scopes[..]), ("mobile", &["stock".to_owned()][..]));
@@ -150,7 +150,7 @@ fn configured_keys_of_any_form_are_checked_without_waiting() {
 fn a_configured_application_may_have_two_keys_and_none_of_another_one() {
     let two_keys = vec![configured("a", "1"), configured("b", "2"), configured("a", "3")];
     let keys = AppKeys::new(two_keys, None).unwrap();
-    let check = |presented: &Presented<'_>| at_once(keys.check(presented, NOW));
+    let check = |presented: &Presented<'_>| at_once(keys.check(presented, NOW)).map(|(app, _)| app);
     for (key, id) in [("1", "a"), ("2", "b"), ("3", "a")] {
         assert_eq!(check(&whole(key)).unwrap().id.as_str(), id);
         assert_eq!(check(&pair(id, key)).unwrap().id.as_str(), id);

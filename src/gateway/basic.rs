@@ -7,6 +7,7 @@ use serde_json::{Map, json};
 
 use super::checks::{Established, Presented};
 use super::denial::{Denial, Kind};
+use super::lease::UserProof;
 use crate::clock::Timestamp;
 use crate::credentials::CarryError;
 use crate::credentials::KnownUsers;
@@ -35,6 +36,7 @@ impl BasicGate {
     pub(super) async fn run(
         &self,
         value: &str,
+        number: usize,
         presented: &Presented<'_>,
         established: &mut Established,
     ) -> Result<bool, Denial> {
@@ -49,7 +51,8 @@ impl BasicGate {
         }
         let address = established.address().unwrap_or(asking.peer.client);
         let facts = vouched((&**users, &**vouching), &login, password, address).await?;
-        established.principal.user = Some(Arc::new(subject(&facts)));
+        let proof = UserProof::Password { revision: facts.revision, asked: None };
+        established.prove_user(number, Arc::new(subject(&facts)), proof);
         established.principal.facts = Some(Arc::clone(&facts));
         established.facts = Some(facts);
         Ok(true)

@@ -8,6 +8,7 @@ use http::HeaderName;
 use super::Asking;
 use super::basic::BasicGate;
 use super::denial::{Denial, Kind};
+use super::lease::{Lease, Proof, UserProof};
 use super::strip::Stripping;
 use super::trail::{Step, Trail};
 use crate::credentials::AppKeys;
@@ -15,6 +16,7 @@ use crate::credentials::Carrier;
 use crate::credentials::CarryError;
 use crate::credentials::Found;
 use crate::credentials::KeyLocation;
+use crate::credentials::KeyProof;
 use crate::credentials::KnownUsers;
 use crate::credentials::Location;
 use crate::credentials::Locations;
@@ -24,8 +26,11 @@ use crate::id::UserId;
 use crate::inquiry::Inquiry;
 use crate::jwt::TokenError;
 use crate::jwt::TokenVerifier;
+use crate::jwt::Verified;
+use crate::principal::App;
 use crate::principal::Facts;
 use crate::principal::Principal;
+use crate::principal::Subject;
 use crate::route::CheckIndex;
 use crate::route::Outcome;
 use crate::route::Require;
@@ -40,6 +45,8 @@ pub(super) struct Checks(pub(super) Vec<Check>);
 #[derive(Debug)]
 pub(super) struct Check {
     pub(super) name: CheckName,
+    /// The same for this name in every configuration.
+    pub(super) number: usize,
     pub(super) gate: Gate,
 }
 
@@ -90,9 +97,30 @@ pub(super) struct Established {
     pub(super) unjudged: Stripping,
     /// What the store knows about the user of a token of our own.
     pub(super) facts: Option<Arc<Facts>>,
+    /// What may have to be judged again; its principal is filled in at the end.
+    pub(super) lease: Lease,
 }
 
 impl Established {
+    fn prove_app(&mut self, check: usize, app: Arc<App>, proof: KeyProof) {
+        let earlier = self.lease.app.replace(Proof { check, of: proof });
+        let app = self.principal.app.replace(app);
+        if earlier.is_some() {
+            let principal = Principal { app, ..Principal::default() };
+            self.lease.more.push(Lease { principal, app: earlier, ..Lease::default() });
+        }
+    }
+
+    pub(super) fn prove_user(&mut self, check: usize, subject: Arc<Subject>, proof: UserProof) {
+        let earlier = self.lease.user.replace(Proof { check, of: proof });
+        let user = self.principal.user.replace(subject);
+        if earlier.is_some() {
+            let facts = self.principal.facts.clone();
+            let principal = Principal { app: None, user, facts };
+            self.lease.more.push(Lease { principal, user: earlier, ..Lease::default() });
+        }
+    }
+
     /// The address that a verified application told of its client.
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.client.as_ref().map(|client| client.address)
@@ -116,6 +144,11 @@ pub(super) struct Presented<'r> {
 pub(super) const MOST_CHECKS: usize = 32;
 
 impl Checks {
+    /// The gate of the check with this number.
+    pub(super) fn numbered(&self, number: usize) -> Option<&Gate> {
+        self.0.iter().find(|check| check.number == number).map(|check| &check.gate)
+    }
+
     /// Runs the checks that `require` asks for, in its order, and no other.
     pub(super) async fn require(
         &self,
@@ -241,7 +274,7 @@ impl Check {
         established: &mut Established,
     ) -> Result<bool, Denial> {
         let locations = match &self.gate {
-            Gate::App(app) => return app.run(presented, established).await,
+            Gate::App(app) => return app.run(self.number, presented, established).await,
             Gate::Header(header) => return header.run(presented.inquiry, established),
             Gate::User(user) => &user.locations,
             Gate::Basic(basic) => &basic.locations,
@@ -259,9 +292,12 @@ impl Check {
             Found::OtherScheme => Err(Denial::UnknownScheme),
             Found::Credential { value, carrier } => match &self.gate {
                 Gate::User(user) => {
-                    user.run(value.expose(), carrier, presented.asking, established).await
+                    let token = (&**value.expose(), carrier);
+                    user.run(token, self.number, presented.asking, established).await
                 }
-                Gate::Basic(basic) => basic.run(value.expose(), presented, established).await,
+                Gate::Basic(basic) => {
+                    basic.run(value.expose(), self.number, presented, established).await
+                }
                 Gate::App(_) | Gate::Header(_) => Ok(false),
             },
         }
@@ -305,6 +341,7 @@ impl Kind {
 impl AppGate {
     async fn run(
         &self,
+        number: usize,
         presented: &Presented<'_>,
         established: &mut Established,
     ) -> Result<bool, Denial> {
@@ -314,8 +351,9 @@ impl AppGate {
             .find(inquiry.headers, inquiry.query)
             .map_err(|error| Denial::Carried(Kind::App, error))?;
         let Some(key) = key else { return Ok(false) };
-        let app = self.keys.check(&key, presented.asking.now).await.map_err(Denial::AppKey)?;
-        established.principal.app = Some(app);
+        let (app, proof) =
+            self.keys.check(&key, presented.asking.now).await.map_err(Denial::AppKey)?;
+        established.prove_app(number, app, proof);
         // Only now: an address told by somebody without a key is anybody's invention.
         if let Some(name) = &self.client_address {
             established.client =
@@ -338,8 +376,8 @@ fn client(inquiry: &Inquiry<'_>, name: &HeaderName) -> Result<Option<IpAddr>, De
 impl UserGate {
     async fn run(
         &self,
-        token: &str,
-        carrier: Carrier<'_>,
+        (token, carrier): (&str, Carrier<'_>),
+        number: usize,
         asking: &Asking<'_>,
         established: &mut Established,
     ) -> Result<bool, Denial> {
@@ -350,14 +388,19 @@ impl UserGate {
         if !self.by_entry.get(verified.entry).is_some_and(|places| places.accept(carrier)) {
             return Err(Denial::UnknownScheme);
         }
-        if let Some(own) = &verified.subject.own {
+        let Verified { subject, entry, key } = verified;
+        let mut by_store = None;
+        if let Some(own) = &subject.own {
             let facts = self.facts(&own.user).await?;
-            if self.by_store.get(verified.entry).is_some_and(|by_store| *by_store) {
-                established.principal.facts = Some(Arc::clone(&facts));
+            if self.by_store.get(entry).is_some_and(|by_store| *by_store) {
+                by_store = Some(Arc::clone(&facts));
             }
             established.facts = Some(facts);
         }
-        established.principal.user = Some(verified.subject);
+        established.prove_user(number, subject, UserProof::Token { key });
+        if by_store.is_some() {
+            established.principal.facts = by_store;
+        }
         Ok(true)
     }
 
@@ -373,7 +416,9 @@ impl UserGate {
             Found::Absent => Err(Denial::Missing(Kind::User)),
             Found::OtherScheme => Err(Denial::UnknownScheme),
             Found::Credential { value, carrier } => {
-                self.run(value.expose(), carrier, presented.asking, established).await.map(drop)
+                // A call that ends with us is over before anything could change.
+                let token = (&**value.expose(), carrier);
+                self.run(token, usize::MAX, presented.asking, established).await.map(drop)
             }
         }
     }

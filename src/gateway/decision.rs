@@ -13,6 +13,7 @@ use http::uri::PathAndQuery;
 use super::denial::Denial;
 use super::door::Door;
 use super::identity::IdentityNames;
+use super::lease::Lease;
 use super::pending::Pending;
 use super::route::Destination;
 use super::route::Route;
@@ -42,7 +43,7 @@ pub enum Decision {
 pub struct Pass {
     pub(super) route: Arc<Route>,
     pub(super) destination: Arc<Destination>,
-    pub(super) principal: Principal,
+    pub(super) lease: Lease,
     pub(super) target: PathAndQuery,
     /// Set when the host was not written in its canonical form.
     pub(super) host: Option<HeaderValue>,
@@ -54,6 +55,8 @@ pub struct Pass {
     pub(super) unjudged: Stripping,
     /// Told by a verified application about its own client.
     pub(super) client: Option<IpAddr>,
+    /// Whether the answer may be a tunnel.
+    pub(super) opens_websocket: bool,
 }
 
 /// Leave to make one call of a login service: what was judged, for whoever answers it.
@@ -113,12 +116,22 @@ impl Pass {
 
     /// Who calls.
     pub const fn principal(&self) -> &Principal {
-        &self.principal
+        &self.lease.principal
+    }
+
+    /// Takes out what has to be judged again while the answer goes on.
+    pub fn take_lease(&mut self) -> Lease {
+        std::mem::take(&mut self.lease)
     }
 
     /// The address of its client that a verified application told, if any.
     pub const fn client(&self) -> Option<IpAddr> {
         self.client
+    }
+
+    /// Whether the answer may switch to a WebSocket.
+    pub const fn opens_websocket(&self) -> bool {
+        self.opens_websocket
     }
 
     /// The host as it was judged, where the client wrote it otherwise.
@@ -153,7 +166,12 @@ impl Pass {
         self.unjudged.apply(&mut parts.headers);
         // Ours come last: nothing the client wrote can remove or double them.
         self.reserved.strip(&mut parts.headers);
-        Sealed { parts, ours: self.ours, destination: self.destination }
+        let mut ours = self.ours;
+        if self.opens_websocket {
+            ours.push((header::CONNECTION, HeaderValue::from_static("Upgrade")));
+            ours.push((header::UPGRADE, HeaderValue::from_static("websocket")));
+        }
+        Sealed { parts, ours, destination: self.destination, opens_websocket: self.opens_websocket }
     }
 }
 
@@ -166,4 +184,6 @@ pub struct Sealed {
     pub ours: Vec<(HeaderName, HeaderValue)>,
     /// Where it may go.
     pub destination: Arc<Destination>,
+    /// Whether the answer may switch to a WebSocket.
+    pub opens_websocket: bool,
 }

@@ -1,5 +1,6 @@
 //! What outlives a reload: caches, counters, key sets, the numbers of connection pools.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -52,6 +53,7 @@ struct Tables {
     pools: Vec<Arc<Pool>>,
     secured: Vec<Weak<Secured>>,
     roots: Option<Arc<RootCertStore>>,
+    checks: HashMap<String, usize>,
     remotes: Vec<Arc<RemoteKeys>>,
     tokens: Option<(u64, TokenCache)>,
     own: Vec<Arc<OwnKeys>>,
@@ -149,6 +151,13 @@ impl Kept {
         let roots = Arc::new(system_roots()?);
         self.tables().roots = Some(Arc::clone(&roots));
         Ok(roots)
+    }
+
+    /// The number by which streams remember the check of this name.
+    pub(super) fn check_number(&self, name: &str) -> usize {
+        let mut tables = self.tables();
+        let next = tables.checks.len();
+        *tables.checks.entry(name.to_owned()).or_insert(next)
     }
 
     /// The keys had under these settings, the same object as long as the settings stay.

@@ -11,6 +11,7 @@ mod denial;
 mod door;
 mod identity;
 mod kept;
+mod lease;
 mod live;
 mod pending;
 mod route;
@@ -18,6 +19,7 @@ mod strip;
 mod trail;
 mod transport;
 mod voice;
+mod websocket;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,6 +39,7 @@ pub use denial::{Denial, Kind, Reason};
 pub use door::{Door, Service};
 pub use identity::{Fact, ForwardRule, IdentityNames};
 pub use kept::Kept;
+pub use lease::Lease;
 pub use live::Live;
 pub use pending::Pending;
 pub use route::{Access, Destination, Route, Target};
@@ -75,6 +78,8 @@ pub struct Gateway {
     stripping: Arc<Stripping>,
     unmatched: Arc<RouteMetrics>,
     body_timeout: Duration,
+    /// How long a stream goes on when its caller may not any more.
+    stream_grace: Duration,
     access_log: AccessLogRules,
     /// Who vouches for second factors.
     vouching: Option<Arc<Vouching>>,
@@ -166,11 +171,12 @@ impl Gateway {
             target: self.target(&inquiry, parts.uri.path_and_query(), &established.unjudged)?,
             host: host_to_send(&inquiry),
             ours: identity(route, &established, trail)?,
-            principal: established.principal,
+            lease: Lease { principal: established.principal, ..established.lease },
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
+            opens_websocket: route.websocket_idle.is_some() && websocket::is_opening(parts),
         };
         let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
         let factor = Arc::clone(factor);

@@ -39,6 +39,8 @@ pub struct Route {
     pub response_timeout: Duration,
     /// Largest request body, in bytes.
     pub body_limit: u64,
+    /// How long a WebSocket may be silent; none where none may be opened.
+    pub websocket_idle: Option<Duration>,
     /// Its counters.
     pub metrics: RouteMetrics,
 }

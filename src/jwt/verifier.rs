@@ -64,6 +64,8 @@ pub struct Verified {
     pub subject: Arc<Subject>,
     /// The `id` of the entry that accepted it.
     pub entry: usize,
+    /// The digest of the key that vouched for it.
+    pub key: Digest,
 }
 
 /// Why a check cannot be built.
@@ -168,7 +170,7 @@ impl TokenVerifier {
             return Some(Err(error));
         }
         self.cache.count_hit();
-        let verified = Verified { subject: known.subject, entry: entry.id };
+        let verified = Verified { subject: known.subject, entry: entry.id, key: known.key };
         Some(known.window.holds(now).map(|()| verified))
     }
 
@@ -201,8 +203,29 @@ impl TokenVerifier {
         let subject = Subject { identity, issuer, claims, permissions, expires_at, own };
         entry.keys.admit(&subject, now)?;
         let subject = Arc::new(subject);
-        let verified = Verified { subject: Arc::clone(&subject), entry: entry.id };
-        Ok((verified, Remembered::new(subject, window, *key.fingerprint(), at, now)))
+        let fingerprint = *key.fingerprint();
+        let verified =
+            Verified { subject: Arc::clone(&subject), entry: entry.id, key: fingerprint };
+        Ok((verified, Remembered::new(subject, window, fingerprint, at, now)))
+    }
+
+    /// Judges the subject of a token again that passed, maybe under other settings than those now in
+    /// force: its time, with some `grace`, the key that vouched for it, and what was revoked since.
+    pub fn recheck(
+        &self,
+        subject: &Subject,
+        key: &Digest,
+        (now, grace): (Timestamp, Duration),
+    ) -> Result<(), TokenError> {
+        let issuer = Some(subject.issuer.as_str()).filter(|issuer| !issuer.is_empty());
+        let (_, entry) = self.entry_for(issuer).ok_or(TokenError::UnknownIssuer)?;
+        if now >= subject.expires_at.plus(entry.leeway).plus(grace) {
+            return Err(TokenError::Expired);
+        }
+        if !entry.keys.holds(key, now)? {
+            return Err(TokenError::UnknownKey);
+        }
+        entry.keys.admit(subject, now)
     }
 
     fn entry_for(&self, issuer: Option<&str>) -> Option<(usize, &IssuerSettings)> {

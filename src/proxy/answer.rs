@@ -19,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::Proxy;
 use super::Steps;
 use super::headers;
+use super::tenure::Tenure;
 use crate::clock::Timestamp;
 use crate::gateway::Denial;
 use crate::gateway::Route;
@@ -36,7 +37,11 @@ use crate::upstream::ResponseBody;
 #[derive(Debug)]
 pub struct Answer {
     content: Content,
-    record: Record,
+    /// While the caller has to be judged again.
+    tenure: Option<Tenure>,
+    pieces: u32,
+    /// None where a tunnel has it.
+    record: Option<Record>,
 }
 
 #[derive(Debug)]
@@ -49,16 +54,61 @@ impl Answer {
     /// An answer of our own.
     pub(super) fn own(response: Response<message::Body>, mut record: Record) -> Response<Self> {
         record.status = response.status();
-        response.map(|body| Self { content: Content::Own(body), record })
+        response.map(|body| Self {
+            content: Content::Own(body),
+            tenure: None,
+            pieces: 0,
+            record: Some(record),
+        })
     }
 
     /// An answer from an upstream.
     pub(super) fn of_upstream(
         response: Response<ResponseBody>,
+        tenure: Option<Tenure>,
         mut record: Record,
     ) -> Response<Self> {
         record.status = response.status();
-        response.map(|body| Self { content: Content::Upstream(body), record })
+        response.map(|body| Self {
+            content: Content::Upstream(body),
+            tenure,
+            pieces: 0,
+            record: Some(record),
+        })
+    }
+
+    /// The head of an answer that switches protocols; what follows is the tunnel's.
+    pub(super) fn switching(head: Response<()>, record: &mut Record) -> Response<Self> {
+        record.status = head.status();
+        head.map(|()| Self {
+            content: Content::Own(message::Body::default()),
+            tenure: None,
+            pieces: 0,
+            record: None,
+        })
+    }
+
+    /// Whether the answer goes on. Asked while its upstream is silent and, where that never happens,
+    /// now and then between two pieces.
+    fn extend(&mut self, is_pending: bool, cx: &mut Context<'_>) -> Result<(), AnswerFault> {
+        let (Content::Upstream(body), Some(tenure)) = (&mut self.content, &mut self.tenure) else {
+            return Ok(());
+        };
+        self.pieces = self.pieces.wrapping_add(1);
+        if !is_pending && !self.pieces.is_multiple_of(PIECES_BETWEEN) {
+            return Ok(());
+        }
+        if !body.poll_look(cx).is_ready() {
+            return Ok(());
+        }
+        let Err(denial) = tenure.extend() else { return Ok(()) };
+        if let Some(record) = &mut self.record {
+            record.cut(&denial);
+        }
+        // The connection to the upstream is closed here and now.
+        self.content = Content::Own(message::Body::default());
+        self.tenure = None;
+        Err(AnswerFault::Revoked)
     }
 }
 
@@ -77,15 +127,19 @@ impl Body for Answer {
                 .map(|piece| piece.map(|frame| frame.map_err(|never| match never {}))),
             Content::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
+        if let Err(fault) = this.extend(piece.is_pending(), cx) {
+            return Poll::Ready(Some(Err(fault)));
+        }
+        let Some(record) = &mut this.record else { return piece };
         match &mut piece {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
-                    this.record.body_bytes += u64::try_from(data.len()).unwrap_or(0);
+                    record.body_bytes += u64::try_from(data.len()).unwrap_or(0);
                 } else if let Some(trailers) = frame.trailers_mut() {
                     headers::forward_trailers(trailers);
                 }
             }
-            Poll::Ready(None) => this.record.is_whole = true,
+            Poll::Ready(None) => record.is_whole = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         piece
@@ -108,7 +162,10 @@ impl Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.record.is_whole |= self.is_end_stream();
+        let is_whole = self.is_end_stream();
+        if let Some(record) = &mut self.record {
+            record.is_whole |= is_whole;
+        }
     }
 }
 
@@ -123,6 +180,7 @@ pub(super) struct Record {
     status: StatusCode,
     body_bytes: u64,
     is_whole: bool,
+    is_revoked: bool,
     told: Option<Box<Told>>,
 }
 
@@ -158,6 +216,7 @@ impl Record {
             status: CLIENT_GONE,
             body_bytes: 0,
             is_whole: false,
+            is_revoked: false,
             told: None,
         }
     }
@@ -194,6 +253,21 @@ impl Record {
         }
     }
 
+    /// The answer ends before its end, because its caller may not stay.
+    pub(super) fn cut(&mut self, denial: &Denial) {
+        self.is_revoked = true;
+        if let (Some(route), _) = &self.route {
+            route.metrics.cut(denial.reason().code());
+        }
+        self.deny(denial);
+    }
+
+    /// How a tunnel ended.
+    pub(super) const fn end(&mut self, body_bytes: u64, is_whole: bool) {
+        self.body_bytes = body_bytes;
+        self.is_whole = is_whole;
+    }
+
     pub(super) fn upstream_answered(&mut self, took: Duration) {
         if let Some(told) = &mut self.told {
             told.steps.push(("upstream", took));
@@ -220,7 +294,7 @@ impl Drop for Record {
             query: told.query.as_deref(),
             status: self.status.as_u16(),
             body_bytes: self.body_bytes,
-            is_cut: !self.is_whole,
+            is_cut: self.is_revoked || !self.is_whole,
             reason: told.reason,
             detail: told.detail,
             app: told.app.as_deref(),
@@ -232,6 +306,8 @@ impl Drop for Record {
     }
 }
 
+/// Pieces after which a fast answer asks whether it may go on.
+const PIECES_BETWEEN: u32 = 8;
 /// nginx's code for a client that went away before its answer; only for logs and metrics.
 const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
     Ok(code) => code,

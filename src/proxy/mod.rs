@@ -2,26 +2,38 @@
 
 mod answer;
 mod headers;
+mod tenure;
+mod tunnel;
 
 use std::fmt;
 use std::future::Future;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::task::Poll;
 use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::Request;
 use http::Response;
+use http::StatusCode;
 use http::header;
 use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 pub use answer::Answer;
 use answer::Record;
 use headers::Way;
+pub use tenure::Landlord;
+use tenure::Tenure;
+pub use tunnel::{Over, Switched, Tunnel};
 
 use crate::clock::Clock;
 use crate::gateway::Asking;
@@ -43,6 +55,7 @@ use crate::message::RequestId;
 use crate::message::RequestIds;
 use crate::telemetry::AccessLog;
 use crate::upstream::RequestBody;
+use crate::upstream::ResponseBody;
 use crate::upstream::TrailerRules;
 use crate::upstream::UpstreamError;
 use crate::upstream::Upstreams;
@@ -61,6 +74,8 @@ pub struct Proxy {
     pub recent: Recent,
     /// This worker's request ids.
     pub ids: RequestIds,
+    /// Whom answers ask that take long.
+    pub landlord: Arc<Landlord>,
     /// Who answers what ends with us.
     pub within: Answerer,
 }
@@ -241,7 +256,7 @@ impl Proxy {
     async fn forward(
         &self,
         mut pass: Pass,
-        parts: Parts,
+        mut parts: Parts,
         body: RequestBody,
         (mut record, decided): (Record, Instant),
     ) -> Response<Answer> {
@@ -250,15 +265,37 @@ impl Proxy {
             pass.add(message::REQUEST_ID, id);
         }
         let route = Arc::clone(pass.route());
-        match self.upstreams.send(pass, parts, body, decided).await {
-            Ok(mut response) => {
+        let idle = route.websocket_idle.filter(|_| pass.opens_websocket());
+        let upgrade = idle.and_then(|idle| Some((parts.extensions.remove::<OnUpgrade>()?, idle)));
+        let mut tenure = Tenure::begin(&self.landlord, pass.take_lease(), decided);
+        let mut sending = pin!(self.upstreams.send(pass, parts, body, decided));
+        let sent = poll_fn(|cx| {
+            let sent = sending.as_mut().poll(cx);
+            match tenure.as_mut().map_or(Ok(()), |tenure| tenure.extend_while_waiting(&sent)) {
+                Ok(()) => sent.map(Ok),
+                Err(denial) => Poll::Ready(Err(denial)),
+            }
+        });
+        match sent.await {
+            Err(denial) => {
+                route.metrics.cut(denial.reason().code());
+                record.deny(&denial);
+                Answer::own(route.voice.respond(&denial, record.id()), record)
+            }
+            Ok(Ok(mut response)) => {
                 let took = decided.elapsed();
                 route.metrics.upstream_answered(took);
                 record.upstream_answered(took);
                 headers::forward_response(response.headers_mut());
-                Answer::of_upstream(response, record)
+                match upgrade {
+                    Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                        return switch(response, (upgrade, tenure), record);
+                    }
+                    _ => {}
+                }
+                Answer::of_upstream(response, tenure, record)
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 let denial = Denial::from(&error);
                 log_failure(&error, route.target.name());
                 record.deny(&denial);
@@ -272,6 +309,25 @@ impl Proxy {
         let unmatched = metrics.is_none().then(|| Arc::clone(gateway.unmatched()));
         Record::new(self.ids.next(), parts.method.clone(), (metrics, unmatched), arrived)
     }
+}
+
+/// Answers that the connection is a tunnel from here on, and puts that beside the answer.
+fn switch(
+    response: Response<ResponseBody>,
+    ((upgrade, idle), tenure): ((OnUpgrade, Duration), Option<Tenure>),
+    mut record: Record,
+) -> Response<Answer> {
+    let (parts, body) = response.into_parts();
+    let mut switching = Answer::switching(Response::from_parts(parts, ()), &mut record);
+    let headers = switching.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Some(upstream) = body.into_tunnel() {
+        let tunnel = Tunnel { upgrade, upstream, tenure, record, idle };
+        // Extensions are to be cloned, and a tunnel cannot be.
+        switching.extensions_mut().insert(Switched(Arc::new(Mutex::new(Some(tunnel)))));
+    }
+    switching
 }
 
 fn rules(reserved: &Arc<IdentityNames>, stripping: &Arc<Stripping>) -> TrailerRules {

@@ -43,7 +43,7 @@ use crate::inquiry::TrustedProxies;
 use crate::jwt::Recent;
 use crate::login::Desk;
 use crate::message::RequestIds;
-use crate::proxy::{Answerer, Proxy, Within};
+use crate::proxy::{Answerer, Landlord, Proxy, Within};
 use crate::store::StoreError;
 use crate::telemetry::AccessLog;
 use crate::telemetry::Metrics;
@@ -176,6 +176,7 @@ impl Server {
                 clock: clock.clone(),
                 access: access.clone(),
                 recent: Recent::new(),
+                landlord: Arc::new(Landlord::new(Arc::clone(&ready.live), clock.clone())),
                 ids: RequestIds::new(random()?),
                 within: within(desk.clone()),
             };

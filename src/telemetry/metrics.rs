@@ -25,6 +25,8 @@ pub struct Metrics {
     pub decisions: IntCounterVec,
     /// How long deciding took, by route.
     pub decision_seconds: HistogramVec,
+    /// Answers cut because their caller may not stay, by route and reason.
+    pub streams_cut: IntCounterVec,
     /// Client connections open now.
     pub connections: IntGauge,
     /// Client connections refused because of a limit.
@@ -123,6 +125,12 @@ impl Metrics {
                 "auth_duration_seconds",
                 "How long deciding took.",
                 DECISION_BUCKETS,
+            )?,
+            streams_cut: counters(
+                r,
+                "streams_cut_total",
+                "Answers cut because their token expired or a credential was revoked.",
+                &["route", "reason"],
             )?,
             connections: gauge(r, "connections", "Client connections open now.")?,
             connections_refused: counter(

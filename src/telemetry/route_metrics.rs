@@ -72,6 +72,11 @@ impl RouteMetrics {
         times.allowed.inc();
     }
 
+    /// Counts a stream that ended because its caller may not stay.
+    pub fn cut(&self, reason: &'static str) {
+        self.metrics.streams_cut.with_label_values(&[self.route.as_str(), reason]).inc();
+    }
+
     /// Counts a refusal and how long it took to come to it.
     pub fn denied(&self, reason: &'static str, took: Duration) {
         self.times().decision.observe(took.as_secs_f64());

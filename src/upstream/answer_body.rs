@@ -16,6 +16,7 @@ use super::link::Link;
 use super::pool::Pools;
 use super::sending::{SendFault, Sending};
 use super::several::Escort;
+use super::tunnel::Tunnel;
 use crate::gateway::Destination;
 
 /// Why an answer that had begun could not be read to its end.
@@ -33,6 +34,9 @@ pub enum AnswerFault {
     /// The body is not the coding it says to be.
     #[error("the answer's body is broken")]
     Coding(#[from] BrokenChunk),
+    /// The caller may not stay.
+    #[error("the caller's credentials are not good any more")]
+    Revoked,
     /// The request's own body could not be read to its end while the answer was under way.
     #[error("the request body ended early: {0}")]
     RequestBody(BodyFault),
@@ -51,6 +55,8 @@ enum State {
     Length(u64),
     Chunked(Chunked),
     UntilClose,
+    /// Not read here, but by [`Tunnel`].
+    Tunnel,
     Done,
 }
 
@@ -75,12 +81,21 @@ impl LinkBody {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Chunked(Chunked::Size),
             Framing::UntilClose => State::UntilClose,
+            Framing::Tunnel => State::Tunnel,
         };
         let mut body = Self { state, source: Some(Box::new(source)) };
         if matches!(body.state, State::Done) {
             body.end();
         }
         body
+    }
+
+    /// The connection behind an answer that switched protocols.
+    pub(super) fn into_tunnel(self) -> Option<Tunnel> {
+        match (self.state, self.source) {
+            (State::Tunnel, Some(source)) => Some(Tunnel::new(source.link)),
+            _ => None,
+        }
     }
 
     /// The message is over: its connection is free, when both sides agree that it is.
@@ -110,7 +125,7 @@ impl LinkBody {
         let Some(source) = self.source.as_mut() else { return Ok(Piece::End(HeaderMap::new())) };
         let read = &mut source.link.read;
         match &mut self.state {
-            State::Done => Ok(Piece::End(HeaderMap::new())),
+            State::Done | State::Tunnel => Ok(Piece::End(HeaderMap::new())),
             State::Chunked(coding) => Ok(coding.take(read)?),
             _ if read.is_empty() => Ok(Piece::More),
             State::UntilClose => Ok(Piece::Data(read.split().freeze())),
@@ -152,6 +167,12 @@ impl LinkBody {
         }
     }
 
+    /// Ready once each [`LOOK_EVERY`](super::LOOK_EVERY), while it is asked; never after the end.
+    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(source) = self.source.as_mut() else { return Poll::Pending };
+        source.link.poll_look(cx)
+    }
+
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, AnswerFault>> {
         loop {
             match self.take()? {
@@ -170,7 +191,7 @@ impl Body for LinkBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
-        if matches!(self.state, State::Done) {
+        if self.is_end_stream() {
             return Poll::Ready(None);
         }
         Poll::Ready(match ready!(self.poll_piece(cx)) {
@@ -195,13 +216,13 @@ impl Body for LinkBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, State::Done | State::Tunnel)
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.state {
             State::Length(left) => SizeHint::with_exact(left),
-            State::Done => SizeHint::with_exact(0),
+            State::Done | State::Tunnel => SizeHint::with_exact(0),
             State::Chunked(_) | State::UntilClose => SizeHint::default(),
         }
     }

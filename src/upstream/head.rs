@@ -28,6 +28,8 @@ pub(super) enum Framing {
     Chunked,
     /// When the connection ends; only of an answer.
     UntilClose,
+    /// The connection is no longer HTTP's.
+    Tunnel,
 }
 
 /// An answer whose head could be read.
@@ -57,8 +59,8 @@ pub enum HeadFault {
     /// More interim answers than anybody needs.
     #[error("it has too many interim answers")]
     Interim,
-    /// It switches protocols although nobody asked.
-    #[error("it switches protocols unasked")]
+    /// It switches protocols although nobody asked, or to something else.
+    #[error("it switches protocols, and not as it was asked")]
     Upgrade,
 }
 
@@ -134,7 +136,7 @@ pub(super) fn take(
         }
         let Some((status, version, headers)) = parse(read)? else { return more(read) };
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(HeadFault::Upgrade);
+            return Ok(Some(switch(headers)));
         }
         if !status.is_informational() {
             return judge(status, version, headers, method).map(Some);
@@ -146,6 +148,16 @@ pub(super) fn take(
             return Err(HeadFault::Interim);
         }
     }
+}
+
+/// Whether anybody asked for it is judged by whoever knows.
+fn switch(mut headers: HeaderMap) -> Head {
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::TRANSFER_ENCODING);
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    Head { response, framing: Framing::Tunnel, keeps_alive: false }
 }
 
 /// Says that bytes are missing, while a head may still grow.
@@ -354,8 +366,10 @@ mod tests {
         assert_eq!(of("X: y\r\n folded\r\n"), HeadFault::Syntax);
         let garbage = read("SSH-2.0-x\r\n\r\n", &Method::GET).map(|_| ());
         assert_eq!(garbage, Err(HeadFault::Syntax));
-        let switched = read("HTTP/1.1 101 x\r\n\r\n", &Method::GET).map(|_| ());
-        assert_eq!(switched, Err(HeadFault::Upgrade));
+        let switched = "HTTP/1.1 101 x\r\nContent-Length: 5\r\n\r\nframe";
+        let (head, left) = read(switched, &Method::GET).unwrap().unwrap();
+        assert_eq!((head.framing, head.keeps_alive, left), (Framing::Tunnel, false, 5));
+        assert!(head.response.headers().is_empty());
     }
 
     #[test]

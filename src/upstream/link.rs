@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use http::Method;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::Sleep;
 
+use super::LOOK_EVERY;
 use super::UpstreamError;
 use super::body::BodyFault;
 use super::head;
@@ -192,12 +193,25 @@ impl Link {
             self.alarm.as_mut().reset(deadline.into());
         }
         while self.alarm.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if now >= deadline {
                 return Poll::Ready(());
             }
-            self.alarm.as_mut().reset(deadline.into());
+            // No later than whoever waits wants to look whether it may.
+            self.alarm.as_mut().reset(deadline.min(now + LOOK_EVERY).into());
         }
         Poll::Pending
+    }
+
+    /// Ready when the alarm fires, which is at most [`LOOK_EVERY`] away.
+    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.alarm.as_mut().poll(cx));
+        self.alarm.as_mut().reset((Instant::now() + LOOK_EVERY).into());
+        // Leaves the waker.
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            self.alarm.as_mut().reset((Instant::now() + LOOK_EVERY).into());
+        }
+        Poll::Ready(())
     }
 
     /// Reads some bytes; zero at the end.

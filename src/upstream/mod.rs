@@ -14,12 +14,14 @@ mod response_body;
 mod sending;
 mod several;
 mod stream;
+mod tunnel;
 pub mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use http::HeaderMap;
 use http::Method;
 use http::Response;
 use http::request::Parts;
@@ -28,14 +30,15 @@ pub use answer_body::AnswerFault;
 use answer_body::{LinkBody, Source};
 pub use body::{BodyFault, RequestBody, TrailerRules};
 pub use chunked::BrokenChunk;
-use head::Head;
 pub use head::HeadFault;
+use head::{Framing, Head};
 use http2::Shares;
 pub use http2::{Drive, Driven};
 use link::{Link, Lost};
 use pool::Pools;
 pub use response_body::ResponseBody;
 use sending::Sending;
+pub use tunnel::Tunnel;
 
 use crate::config::UpstreamHttp2;
 use crate::endpoint::Endpoint;
@@ -86,6 +89,8 @@ pub enum UpstreamError {
 struct Errand {
     destination: Arc<Destination>,
     method: Method,
+    /// The head of a request that may open a WebSocket.
+    websocket: Option<HeaderMap>,
     /// Whether doing it twice does no harm.
     may_repeat: bool,
     /// How long the first byte of an answer may take, from `now` on.
@@ -99,6 +104,14 @@ struct Failure {
     error: UpstreamError,
     /// It got nothing of the request.
     is_unsent: bool,
+}
+
+impl Errand {
+    /// Whether an answer that switches protocols does what was asked for.
+    fn may_switch(&self, head: &Head) -> bool {
+        let answer = head.response.headers();
+        self.websocket.as_ref().is_some_and(|request| tunnel::agrees(answer, request))
+    }
 }
 
 impl Upstreams {
@@ -134,13 +147,16 @@ impl Upstreams {
         let sealed = pass.seal(parts);
         if sealed.destination.transport.http2 != UpstreamHttp2::Never {
             let destination = Arc::clone(&sealed.destination);
+            // No route to it may open a WebSocket.
             let method = sealed.parts.method.clone();
-            let errand = Errand { destination, method, may_repeat, timeout, now };
+            let websocket = None;
+            let errand = Errand { destination, method, websocket, may_repeat, timeout, now };
             return Box::pin(self.send_either(errand, &sealed, body)).await;
         }
         let mut sending = Sending::new(&sealed, body);
-        let Sealed { parts, destination, ours: _ } = sealed;
-        let errand = Errand { destination, method: parts.method, may_repeat, timeout, now };
+        let Sealed { parts, destination, ours: _, opens_websocket } = sealed;
+        let (method, websocket) = (parts.method, opens_websocket.then_some(parts.headers));
+        let errand = Errand { destination, method, websocket, may_repeat, timeout, now };
         let Some(endpoint) = &errand.destination.sole else {
             // Boxed: what it needs must not make every other request larger.
             return Box::pin(self.send_to_pool(errand, sending)).await;
@@ -172,6 +188,10 @@ impl Upstreams {
                     .map_err(|error| Failure { error, is_unsent: true })?,
             };
             match link.exchange(sending, &errand.method, errand.now, errand.timeout).await {
+                Ok(head) if head.framing == Framing::Tunnel && !errand.may_switch(&head) => {
+                    let error = UpstreamError::Refused(HeadFault::Upgrade);
+                    return Err(Failure { error, is_unsent: false });
+                }
                 Ok(head) => return Ok((link, head)),
                 // The upstream closed a connection that nobody used, at the very moment of its use.
                 Err(Lost::Unsent(_)) if is_reused => sending.rewind(),
@@ -206,6 +226,9 @@ impl From<&UpstreamError> for Denial {
         }
     }
 }
+
+/// How often an exchange that takes long wakes its task, at least, to see whether it may go on.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// RFC 9110 §9.2.2, without methods that no upstream is asked for.
 fn is_idempotent(method: &Method) -> bool {

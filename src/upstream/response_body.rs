@@ -8,6 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::answer_body::{AnswerFault, LinkBody};
 use super::http2::StreamBody;
+use super::tunnel::Tunnel;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -28,6 +29,24 @@ impl From<LinkBody> for ResponseBody {
 impl From<StreamBody> for ResponseBody {
     fn from(body: StreamBody) -> Self {
         Self(Inner::Stream(Box::new(body)))
+    }
+}
+
+impl ResponseBody {
+    /// The connection behind an answer that switched protocols.
+    pub fn into_tunnel(self) -> Option<Tunnel> {
+        match self.0 {
+            Inner::Link(body) => body.into_tunnel(),
+            Inner::Stream(_) => None,
+        }
+    }
+
+    /// Ready once each [`LOOK_EVERY`](super::LOOK_EVERY), while it is asked; never after the end.
+    pub fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Inner::Link(body) => body.poll_look(cx),
+            Inner::Stream(body) => body.poll_look(cx),
+        }
     }
 }
 

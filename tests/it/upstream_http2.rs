@@ -329,3 +329,18 @@ fn over_tls_both_sides_agree_on_a_version() {
         assert!(streams.iter().all(|stream| stream.head.uri().scheme_str() == Some("https")));
     }
 }
+
+#[test]
+fn a_route_to_http2_opens_no_websocket() {
+    for (http2, accepted) in [("always", false), ("never", true)] {
+        let setup = setup(&format!("url: \"http://127.0.0.1:1\", http2: {http2}"));
+        let routes = r#"
+  - { match: "GET /ws", to: shared, public: true, upgrade: websocket }
+"#;
+        let started = setup.routes(routes).try_start();
+        assert_eq!(started.is_ok(), accepted, "{http2}");
+        if let Err(error) = started {
+            assert!(error.contains("the upstream speaks HTTP/2, which has no upgrades"), "{error}");
+        }
+    }
+}

@@ -198,7 +198,7 @@ impl Denied {
 impl Allowed {
     fn of(mut pass: Pass, mut parts: Parts, peer: &Peer, masks: &Masks) -> Self {
         crate::proxy::prepare(&mut parts, peer, &mut pass);
-        let Sealed { mut parts, ours, destination } = pass.seal(parts);
+        let Sealed { mut parts, ours, destination, opens_websocket: _ } = pass.seal(parts);
         parts.headers.extend(ours.into_iter().map(|(name, value)| (Some(name), value)));
         Self {
             upstream: destination.name.to_string(),

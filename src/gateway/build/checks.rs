@@ -103,8 +103,9 @@ pub(super) fn compile(
             CheckSettings::Basic => Some(ground.basic_gate()),
         };
         if let Some(gate) = gate {
+            let number = ground.kept.check_number(name);
             let name = CheckName::new(name.as_str());
-            ground.compiled.checks.push(Check { name, gate });
+            ground.compiled.checks.push(Check { name, number, gate });
         }
     }
     let declared = loaded.document.checks.len();

@@ -152,6 +152,7 @@ fn access(names: &Names, login: &LoginSettings, findings: &mut Findings) -> Opti
 fn route(door: &Arc<Door>, access: Access, kept: &Kept) -> Route {
     let id = format!("{}:{}", door.service.name, door.kind.name());
     Route {
+        websocket_idle: None,
         metrics: RouteMetrics::new(&kept.metrics, &id),
         id: RouteId::new(id),
         target: Target::Door(Arc::clone(door)),

@@ -90,6 +90,7 @@ impl Gateway {
             }),
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
+            stream_grace: settings.streams.grace,
             vouching: kept.vouching.clone(),
             access_log: AccessLogRules {
                 enabled: settings.access_log.enabled,

@@ -15,6 +15,7 @@ use crate::config::Loaded;
 use crate::config::RouteEntry;
 use crate::config::RouteNumbers;
 use crate::config::Settings;
+use crate::config::UpstreamHttp2;
 use crate::config::UpstreamSettings;
 use crate::config::is_ours;
 use crate::dialect::SecondFactor;
@@ -171,6 +172,7 @@ impl Ground<'_> {
         let id = entry.name.as_ref().map_or(pattern.text(), |name| name.value.as_str());
         let destination = destination?;
         let timeout = self.settings.upstreams.get(destination.name.as_str())?.timeout;
+        let opens_websockets = upgrades(entry, &destination, findings);
         Some(Route {
             id: RouteId::new(id),
             target: Target::Upstream(destination),
@@ -182,6 +184,7 @@ impl Ground<'_> {
             params,
             response_timeout: numbers.timeout.unwrap_or(timeout),
             body_limit: numbers.body.unwrap_or(self.settings.limits.body),
+            websocket_idle: opens_websockets.then_some(self.settings.streams.idle),
             metrics: RouteMetrics::new(&self.kept.metrics, id),
         })
     }
@@ -308,6 +311,21 @@ impl Ground<'_> {
         };
         Some(Policy { permissions: permissions?, allow })
     }
+}
+
+fn upgrades(entry: &RouteEntry, to: &Destination, findings: &mut Findings) -> bool {
+    let Some(upgrade) = &entry.upgrade else { return false };
+    if upgrade.value != "websocket" {
+        findings
+            .error(upgrade.place, format!("`{}` cannot be upgraded to", **upgrade))
+            .help("the one protocol is `websocket`");
+    }
+    if to.transport.http2 != UpstreamHttp2::Never {
+        findings
+            .error(upgrade.place, "the upstream speaks HTTP/2, which has no upgrades")
+            .help("lead the route to an upstream with `http2: never`");
+    }
+    true
 }
 
 fn allow(text: &At<String>, params: &[String], findings: &mut Findings) -> Option<Expression> {

@@ -1,12 +1,13 @@
 //! HTTP/1.1 to a client, with deadlines that cost a busy connection nothing.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::time::Instant;
@@ -20,13 +21,14 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::Parts;
 use hyper_util::rt::TokioIo;
 
 use super::super::worker::Worker;
 use super::Patience;
 use super::Stream;
 use crate::inquiry::Peer;
-use crate::proxy::Answer;
+use crate::proxy::{Answer, Over, Switched, Tunnel};
 use crate::upstream::AnswerFault;
 
 /// Serves a connection to its end; one that opens while the worker drains serves one request.
@@ -36,6 +38,26 @@ pub(super) async fn serve<S: Stream>(
     worker: Arc<Worker>,
     patience: Patience,
 ) -> Result<(), hyper::Error> {
+    let switched = Mutex::new(None);
+    converse(stream, (&peer, &worker), patience, &switched).await?;
+    let tunnel = switched.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Some(mut tunnel) = tunnel else { return Ok(()) };
+    // Of this very type: nobody else makes connections.
+    let Ok(parts) = (&mut tunnel.upgrade).await?.downcast::<Watched<S>>() else { return Ok(()) };
+    let Parts { mut io, read_buf, .. } = parts;
+    if tunnel.run(io.inner.inner_mut(), read_buf).await == Over::Broken {
+        io.activity.is_torn.store(true, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Speaks HTTP, to the end of the connection or of its being HTTP's.
+async fn converse<S: Stream>(
+    stream: S,
+    (peer, worker): (&Peer, &Worker),
+    patience: Patience,
+    switched: &Mutex<Option<Tunnel>>,
+) -> Result<(), hyper::Error> {
     let mut is_last = worker.is_draining();
     let activity = Arc::new(Activity::new());
     let io = Watched {
@@ -43,9 +65,15 @@ pub(super) async fn serve<S: Stream>(
         activity: Arc::clone(&activity),
         lingering: Lingering::NotYet,
     };
-    let service =
-        service_fn(|request: Request<Incoming>| answer(&worker, &peer, &activity, request));
-    let mut connection = pin!(protocol().keep_alive(!is_last).serve_connection(io, service));
+    let service = service_fn(async |request: Request<Incoming>| {
+        let mut response = answer((worker, peer), &activity, request).await;
+        if let Some(tunnel) = Switched::take(&mut response) {
+            switched.lock().unwrap_or_else(PoisonError::into_inner).replace(tunnel);
+        }
+        Ok::<_, Infallible>(response)
+    });
+    let connection = protocol().keep_alive(!is_last).serve_connection(io, service);
+    let mut connection = pin!(connection.with_upgrades());
     let mut alarm = pin!(tokio::time::sleep(patience.head));
     let mut draining = pin!(worker.draining.notified());
     poll_fn(|cx| {
@@ -90,17 +118,16 @@ pub(in crate::server) fn protocol() -> http1::Builder {
 }
 
 async fn answer(
-    worker: &Worker,
-    peer: &Peer,
+    (worker, peer): (&Worker, &Peer),
     activity: &Arc<Activity>,
     request: Request<Incoming>,
-) -> Result<Response<Ending>, std::convert::Infallible> {
+) -> Response<Ending> {
     #[cfg(test)]
     crate::server::tests::panic_if_asked(&request);
     let arrived = activity.begin_request(!request.body().is_end_stream());
     let knows_no_chunks = request.version() == Version::HTTP_10;
     let response = worker.proxy.serve(request, peer, arrived).await;
-    Ok(response.map(|answer| Ending { answer, activity: Arc::clone(activity), knows_no_chunks }))
+    response.map(|answer| Ending { answer, activity: Arc::clone(activity), knows_no_chunks })
 }
 
 /// An answer that tells [`Activity`] when it is over: until then the connection is busy, however

@@ -18,6 +18,7 @@ use super::Ticket;
 use super::head::judge;
 use super::io;
 use super::pump::{Fault, Pump};
+use crate::upstream::LOOK_EVERY;
 use crate::upstream::UpstreamError;
 
 /// Why no answer came.
@@ -43,7 +44,12 @@ pub(in crate::upstream) async fn exchange(
     poll_fn(|cx| ticket.send.poll_ready(cx)).await.map_err(unsent)?;
     let (mut answer, mut stream) =
         ticket.send.send_request(request, pump.is_done()).map_err(unsent)?;
-    let mut wait = Wait { timeout, writes: 0, alarm: Box::pin(tokio::time::sleep(timeout)) };
+    let mut wait = Wait {
+        timeout,
+        writes: 0,
+        deadline: Instant::now() + timeout,
+        alarm: Box::pin(tokio::time::sleep(LOOK_EVERY)),
+    };
     let response = poll_fn(|cx| poll_head(&mut answer, &mut stream, pump, &mut wait, cx)).await;
     let response = match response {
         Ok(response) => response,
@@ -78,6 +84,8 @@ fn poll_head(
 struct Wait {
     timeout: Duration,
     writes: u64,
+    deadline: Instant,
+    /// Fires no later than whoever waits wants to look whether it may.
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -87,9 +95,19 @@ impl Wait {
         let is_waiting = !pump.is_done() && pump.waits_for_client();
         if is_waiting || self.writes != pump.writes {
             self.writes = pump.writes;
-            self.alarm.as_mut().reset((Instant::now() + self.timeout).into());
+            self.deadline = Instant::now() + self.timeout;
+            self.alarm.as_mut().reset(self.deadline.min(Instant::now() + LOOK_EVERY).into());
         }
-        if is_waiting { Poll::Pending } else { self.alarm.as_mut().poll(cx) }
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if !is_waiting && now >= self.deadline {
+                return Poll::Ready(());
+            }
+            let look = now + LOOK_EVERY;
+            let next = if is_waiting { look } else { self.deadline.min(look) };
+            self.alarm.as_mut().reset(next.into());
+        }
+        Poll::Pending
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::Ticket;
 use super::io;
 use super::pump::{Fault, Pump};
+use crate::upstream::LOOK_EVERY;
 use crate::upstream::answer_body::AnswerFault;
 use crate::upstream::several::Escort;
 
@@ -33,6 +34,8 @@ struct Source {
     pump: Pump,
     escort: Escort,
     alarm: Option<Pin<Box<Sleep>>>,
+    /// When whoever asks looks next whether the caller may stay.
+    look: Option<Pin<Box<Sleep>>>,
     _ticket: Ticket,
 }
 
@@ -43,10 +46,25 @@ impl StreamBody {
         escort: Escort,
         ticket: Ticket,
     ) -> Self {
-        let source = Source { answer, request, pump, escort, alarm: None, _ticket: ticket };
+        let source =
+            Source { answer, request, pump, escort, alarm: None, look: None, _ticket: ticket };
         let mut body = Self { source: Some(source), has_data: true };
         body.end_if_over();
         body
+    }
+
+    /// Ready once each [`LOOK_EVERY`], while it is asked; never after the end.
+    pub(in crate::upstream) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(source) = self.source.as_mut() else { return Poll::Pending };
+        let next = || tokio::time::Instant::now() + LOOK_EVERY;
+        let look = source.look.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next())));
+        ready!(look.as_mut().poll(cx));
+        look.as_mut().reset(next());
+        // Leaves the waker.
+        while look.as_mut().poll(cx).is_ready() {
+            look.as_mut().reset(next());
+        }
+        Poll::Ready(())
     }
 
     fn end_if_over(&mut self) {

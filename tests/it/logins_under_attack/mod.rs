@@ -8,4 +8,4 @@ mod guessing;
 mod overload;
 mod refreshing;
 mod second_factors;
-mod stage;
+pub mod stage;
