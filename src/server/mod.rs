@@ -181,8 +181,7 @@ impl Server {
                 within: within(desk.clone()),
             };
             let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), (patience, &hops));
-            let stop = Stop { signal: stopped.clone() };
-            threads.push(spawn_worker(number, worker, listener, stop)?);
+            threads.push(spawn_worker(number, worker, listener, stopped.clone().into())?);
         }
         let mut writer = None;
         if writes_access_lines {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -39,7 +39,13 @@ pub(super) struct Worker {
 #[derive(Debug)]
 pub(super) struct Stop {
     /// Set once draining begins: the instant at which it ends whatever is still under way.
-    pub(super) signal: tokio::sync::watch::Receiver<Option<Instant>>,
+    pub(super) signal: watch::Receiver<Option<Instant>>,
+}
+
+impl From<watch::Receiver<Option<Instant>>> for Stop {
+    fn from(signal: watch::Receiver<Option<Instant>>) -> Self {
+        Self { signal }
+    }
 }
 
 impl Stop {
