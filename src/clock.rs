@@ -50,6 +50,11 @@ impl Timestamp {
     }
 }
 
+/// A wait in whole seconds, rounded up: a second too early is a try for nothing.
+pub const fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(if wait.subsec_nanos() > 0 { 1 } else { 0 })
+}
+
 /// Who is asked for the time; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -104,5 +109,13 @@ mod tests {
         other.advance(Duration::from_millis(1500));
         assert_eq!(clock.now().millis(), 101_500);
         assert_eq!(clock.now().seconds(), 101);
+    }
+
+    #[test]
+    fn a_wait_is_told_in_seconds_that_suffice() {
+        for (millis, seconds) in [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis}");
+        }
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::certificate::Certificate;
 use crate::clock::Timestamp;
-use crate::id::{AppId, SessionId, UserId};
+use crate::id::{AppId, Digest, SessionId, UserId};
 
 /// What the checks of a route established; on a public route both sides stay empty.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Principal {
     pub user: Option<Arc<Subject>>,
     /// What the store knows about that user, where it is the one to say what the user may do.
     pub facts: Option<Arc<Facts>>,
+    /// The certificate by which one of them was identified.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 impl Principal {
@@ -53,6 +56,8 @@ pub struct Subject {
     pub permissions: Permissions,
     /// From this instant on the token is expired (leeway not included).
     pub expires_at: Timestamp,
+    /// The digest of the certificate that the token may be used with, if it is bound to one.
+    pub bound_to: Option<Digest>,
     /// What the header of a token of our own says besides.
     pub own: Option<Own>,
 }

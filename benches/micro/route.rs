@@ -65,9 +65,11 @@ fn judge(criterion: &mut Criterion) {
         claims,
         permissions: Permissions::Names(vec!["a:b".into()]),
         expires_at: Timestamp::from_seconds(0),
+        bound_to: None,
         own: None,
     };
-    let principal = Principal { app: None, user: Some(Arc::new(user)), facts: None };
+    let principal =
+        Principal { app: None, user: Some(Arc::new(user)), facts: None, certificate: None };
     let facts = Facts {
         principal: &principal,
         method: "GET",

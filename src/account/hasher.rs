@@ -4,23 +4,20 @@
 //! of their own, behind permits, and never for a caller that has gone.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use argon2::Block;
 use prometheus::IntCounter;
-#[cfg(target_os = "linux")]
-use rustix::time::{ClockId, clock_gettime};
-#[cfg(target_os = "linux")]
-use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use tokio::sync::oneshot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
 use zeroize::Zeroizing;
 
 use super::cost::PasswordCost;
+use super::giving_way::GivingWay;
 use super::phc::{OUTPUT, Phc};
 use super::random;
 use crate::secret;
@@ -70,8 +67,7 @@ struct Shared {
     /// anew would cost a tenth of the hash.
     memory: Mutex<Vec<Vec<Block>>>,
     hashes: IntCounter,
-    /// Whether the last hash had a core to itself; while nobody knows, it is assumed to have none.
-    has_room: AtomicBool,
+    giving_way: GivingWay,
     /// What a password is compared with when there is nobody whose it could be.
     nobody: Phc,
 }
@@ -90,7 +86,7 @@ impl Hasher {
             waiting: AtomicUsize::new(0),
             memory: Mutex::new(Vec::new()),
             hashes: metrics.password_hashes.clone(),
-            has_room: AtomicBool::new(false),
+            giving_way: GivingWay::default(),
             nobody,
         })))
     }
@@ -151,12 +147,12 @@ impl Turn {
     ) -> Result<T, HashError> {
         let Self { shared, permit } = self;
         let (reply, answer) = oneshot::channel();
-        // A thread for each hash, since one that gave way altogether cannot take that back.
+        // A thread for each hash: a core that hashes for tens of milliseconds must not make the requests
+        // wait that need it for microseconds, and who gave way cannot take that back.
         let hashing = thread::Builder::new().name("hash".to_owned()).spawn(move || {
-            shared.step_back();
-            let began = Instant::now();
-            let done = (!reply.is_closed()).then(|| work(&shared));
-            shared.note(began.elapsed());
+            // Nothing is learnt from what is not done.
+            let work = || shared.giving_way.during(|| work(&shared));
+            let done = (!reply.is_closed()).then(work);
             // Before the answer: whoever has it may ask again at once.
             drop(permit);
             drop(done.map(|done| reply.send(done)));
@@ -178,37 +174,6 @@ pub fn hash_password(
 }
 
 impl Shared {
-    /// Lets other threads go first: a core that hashes for tens of milliseconds must not make the
-    /// requests wait that need it for microseconds.
-    ///
-    /// Where there is room, altogether: Linux lets a thread that is merely nice finish its slice, which
-    /// takes milliseconds. Where there is none, no more than is nice: a thread that gives way altogether
-    /// would not run at all, and nobody could sign in. Where the system refuses, hashing goes on as it is.
-    fn step_back(&self) {
-        #[cfg(target_os = "linux")]
-        if self.has_room.load(Ordering::Relaxed) {
-            let _ = thread_priority::set_thread_priority_and_policy(
-                thread_priority::thread_native_id(),
-                ThreadPriority::Min,
-                ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle),
-            );
-        } else {
-            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
-        }
-    }
-
-    /// Learns from a hash that is over whether there is room: it took as long as it ran, or longer.
-    fn note(&self, took: Duration) {
-        #[cfg(target_os = "linux")]
-        if let Ok(ran) = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)) {
-            if took < ran * 2 {
-                self.has_room.store(true, Ordering::Relaxed);
-            } else if took > ran * 8 {
-                self.has_room.store(false, Ordering::Relaxed);
-            }
-        }
-    }
-
     /// One hash for each salt and cost among `hashes`: one in all, unless the cost was changed since
     /// some of them were made. What cannot be read is nobody's.
     fn find(&self, hashes: &[Option<Phc>], password: &[u8]) -> Result<Option<usize>, HashError> {
@@ -313,9 +278,6 @@ impl fmt::Debug for Hasher {
 
 /// Bytes of a salt.
 const SALT: usize = 16;
-/// How far hashing steps back where there is no room, of 19: to a quarter of a busy core.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 5;
 
 #[cfg(test)]
 mod tests {

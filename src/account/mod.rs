@@ -6,6 +6,7 @@ mod accounts;
 mod budget;
 mod challenge;
 mod cost;
+mod giving_way;
 mod hasher;
 mod keeper;
 mod keys;

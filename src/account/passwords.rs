@@ -118,8 +118,7 @@ impl Accounts {
         let proven = self.proven_for(attempt, new).await?;
         let hash = self.hasher.hash(new, &[]).await.map_err(SignInError::from)?;
         let (user, now) = (&proven.credentials.user, self.clock.now());
-        self.store.replace_passwords(user, &hash, keep, now).await.map_err(changed)?;
-        Ok(self.store.show_user(&user.id).await.map_err(unavailable)?)
+        Ok(self.store.replace_passwords(user, &hash, keep, now).await.map_err(changed)?)
     }
 
     /// Adds `new` to the passwords of the user.

@@ -135,9 +135,11 @@ async fn a_session_ends_for_another_app_and_at_its_users_word() {
     }
     let opened = open().await;
     world.accounts.log_out(&opened.session, &bob.id).await.unwrap();
-    assert!(world.accounts.extend_session(&opened.session, until).await.unwrap());
+    let extend =
+        async |app| world.accounts.extend_session(&opened.session, app, until).await.unwrap();
+    assert!(extend(Some(&app)).await);
     world.accounts.log_out(&opened.session, &alice.id).await.unwrap();
-    assert!(!world.accounts.extend_session(&opened.session, until).await.unwrap());
+    assert!(!extend(Some(&app)).await);
     assert_eq!(refresh(&opened, Some(&app)).await, Err(SessionError::Invalid));
     let absent = SessionId::generate([9; 16]);
     world.accounts.log_out(&absent, &alice.id).await.unwrap();

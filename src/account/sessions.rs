@@ -12,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::id::{AppId, SessionId, UserId};
 use crate::secret::Secret;
 use crate::store::{
-    EndReason, NewSession, Presented, RefreshTerms, Rotation, SessionRecord, StoreError, UserRecord,
+    EndReason, Extension, NewSession, Presented, RefreshTerms, Rotation, SessionRecord, StoreError,
+    UserRecord,
 };
 
 /// A session to be opened for a user who has just signed in.
@@ -145,14 +146,25 @@ impl Accounts {
         }
     }
 
-    /// Notes that a further token of a session lives until `tokens_until`; false when it may not.
+    /// Notes that a further token of a session, asked for by `app`, lives until `tokens_until`; false
+    /// when it may not.
     pub async fn extend_session(
         &self,
         session: &SessionId,
+        app: Option<&AppId>,
         tokens_until: Timestamp,
     ) -> Result<bool, SessionError> {
         let now = self.clock.now();
-        self.store.extend_session(session, tokens_until, now).await.map_err(failed)
+        let extension = self.store.extend_session(session, app, tokens_until, now).await;
+        match extension.map_err(failed)? {
+            Extension::Granted => Ok(true),
+            Extension::Ended => Ok(false),
+            Extension::OtherApp => {
+                let session = session.as_str();
+                tracing::warn!(session, "another app renewed a token: its session was ended");
+                Ok(false)
+            }
+        }
     }
 
     /// Ends a session of a user; one that is over or another's is left alone.

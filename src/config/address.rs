@@ -11,20 +11,33 @@ use ipnet::IpNet;
 
 use super::document::Listen;
 use super::finding::Findings;
+use super::listen::TlsSettings;
 use super::scalar::At;
+use super::scalar::Place;
 
 /// The addresses to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listeners {
     /// For traffic.
     pub public: SocketAddr,
+    /// How traffic is encrypted, if it is.
+    pub tls: Option<TlsSettings>,
     /// For health and metrics.
     pub admin: Option<SocketAddr>,
 }
 
 impl Listeners {
     pub(super) fn resolve(listen: &Listen, findings: &mut Findings) -> Option<Self> {
-        let public = socket(&listen.public, findings);
+        let written = &listen.public.value.0;
+        let mut address = written.address.clone();
+        if address.place == Place::default() {
+            address.place = listen.public.place;
+        }
+        let public = socket(&address, findings);
+        let tls = match &written.tls {
+            None => Some(None),
+            Some(tls) => TlsSettings::resolve(tls, findings).map(Some),
+        };
         let admin = match &listen.admin {
             None => None,
             Some(written) => Some(socket(written, findings)?),
@@ -37,7 +50,7 @@ impl Listeners {
                 "whoever reaches the API must not reach health and metrics: use another port",
             );
         }
-        Some(Self { public, admin })
+        Some(Self { public, tls: tls?, admin })
     }
 }
 
@@ -193,6 +206,7 @@ impl StoreAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::listen::{PublicEntry, PublicListener};
     use crate::config::scalar::Place;
 
     fn at(text: &str) -> At<String> {
@@ -273,8 +287,9 @@ mod tests {
     fn the_admin_address_never_takes_public_connections() {
         let judge = |public: &str, admin: &str| {
             let mut findings = Findings::new();
-            let listen =
-                Listen { public: at(public), admin: Some(at(admin)), proxy_protocol: vec![] };
+            let entry = PublicEntry { address: at(public), tls: None };
+            let public = At { value: PublicListener(entry), place: Place::default() };
+            let listen = Listen { public, admin: Some(at(admin)), proxy_protocol: vec![] };
             Listeners::resolve(&listen, &mut findings);
             !findings.has_errors()
         };

@@ -56,6 +56,10 @@ const fn count(key: &'static str, default: Option<u64>, [min, max]: [u64; 2]) ->
     Bound { key, unit: Unit::Count, default, min, max }
 }
 
+pub(super) const TLS_HANDSHAKE_TIMEOUT: Bound =
+    time("listen.public.tls.handshake_timeout", Some(10 * SECOND), [100, MINUTE]);
+pub(super) const TLS_HANDSHAKES: Bound =
+    count("listen.public.tls.handshakes", Some(1000), [1, 100_000]);
 pub(super) const UPSTREAM_TIMEOUT: Bound =
     time("upstreams.*.timeout", Some(30 * SECOND), [1, HOUR]);
 pub(super) const ENDPOINT_WEIGHT: Bound =
@@ -114,6 +118,17 @@ pub(super) const TIMEOUT_HEADER: Bound =
     time("timeouts.header", Some(10 * SECOND), [100, 5 * MINUTE]);
 pub(super) const TIMEOUT_BODY: Bound = time("timeouts.body", Some(30 * SECOND), [100, HOUR]);
 pub(super) const TIMEOUT_IDLE: Bound = time("timeouts.idle", Some(60 * SECOND), [SECOND, HOUR]);
+pub(super) const HTTP2_STREAMS: Bound = count("http2.streams", Some(100), [1, 1000]);
+pub(super) const HTTP2_RESETS: Bound = count("http2.resets", Some(20), [1, 1000]);
+pub(super) const HTTP2_FRAME: Bound = bytes("http2.frame", Some(16 * KIB), [16 * KIB, MIB]);
+pub(super) const HTTP2_STREAM_WINDOW: Bound =
+    bytes("http2.stream_window", Some(64 * KIB), [16 * KIB, 16 * MIB]);
+pub(super) const HTTP2_CONNECTION_WINDOW: Bound =
+    bytes("http2.connection_window", Some(MIB), [64 * KIB, 64 * MIB]);
+pub(super) const HTTP2_SEND_BUFFER: Bound =
+    bytes("http2.send_buffer", Some(64 * KIB), [16 * KIB, 16 * MIB]);
+pub(super) const HTTP2_KEEP_ALIVE: Bound =
+    time("http2.keep_alive", Some(30 * SECOND), [SECOND, HOUR]);
 pub(super) const CACHE_TOKENS: Bound = bytes("cache.tokens", Some(64 * MIB), [0, 16 * GIB]);
 pub(super) const CACHE_APPS: Bound = count("cache.apps", Some(100_000), [16, 10_000_000]);
 pub(super) const STREAM_GRACE: Bound = time("streams.grace", Some(0), [0, HOUR]);
@@ -123,7 +138,9 @@ pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND
 pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
 
 /// The whole table, in the order of the reference file.
-pub const BOUNDS: [&Bound; 50] = [
+pub const BOUNDS: [&Bound; 59] = [
+    &TLS_HANDSHAKE_TIMEOUT,
+    &TLS_HANDSHAKES,
     &ENDPOINT_WEIGHT,
     &UPSTREAM_TIMEOUT,
     &UPSTREAM_READ_TIMEOUT,
@@ -167,6 +184,13 @@ pub const BOUNDS: [&Bound; 50] = [
     &TIMEOUT_HEADER,
     &TIMEOUT_BODY,
     &TIMEOUT_IDLE,
+    &HTTP2_STREAMS,
+    &HTTP2_RESETS,
+    &HTTP2_FRAME,
+    &HTTP2_STREAM_WINDOW,
+    &HTTP2_CONNECTION_WINDOW,
+    &HTTP2_SEND_BUFFER,
+    &HTTP2_KEEP_ALIVE,
     &CACHE_TOKENS,
     &CACHE_APPS,
     &STREAM_GRACE,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use http::HeaderName;
 
+use super::certificates::CertificateSettings;
 use super::document::AppKeyCheck;
 use super::document::Check;
 use super::document::HeaderCheck;
@@ -27,6 +28,8 @@ pub enum CheckSettings {
     Basic,
     /// A header that must equal something of the user's.
     Header(HeaderSettings),
+    /// The certificate of a client.
+    Certificate(CertificateSettings),
 }
 
 /// A header that must equal something of the user's.
@@ -87,6 +90,7 @@ impl CheckSettings {
                 Check::Header(header) => {
                     HeaderSettings::resolve(header, findings).map(Self::Header)
                 }
+                Check::ClientCertificate(check) => Some(Self::Certificate(check.settings())),
             };
             if let Some(settings) = settings {
                 resolved.insert(name.clone(), settings);

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::certificates::CertificateCheck;
+use super::listen::PublicListener;
 use super::scalar::{At, Length, SecretRef, Size, TextOrList};
 use super::upstream_entry::Upstream;
 
@@ -51,6 +53,9 @@ pub struct Document {
     /// How long the gateway waits.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// What a client may do with HTTP/2. A change needs a restart.
+    #[serde(default)]
+    pub http2: Http2,
     /// How much is remembered.
     #[serde(default)]
     pub cache: Cache,
@@ -63,17 +68,17 @@ pub struct Document {
     /// What is written to the access log.
     #[serde(default)]
     pub access_log: AccessLog,
-    /// Threads that serve requests; by default half the cores that the container may use.
+    /// Threads that serve requests; by default one per core that the container may use.
     #[serde(default)]
     pub workers: Option<At<u16>>,
 }
 
-/// Where the gateway listens. A change needs a restart.
+/// Where the gateway listens. A change of addresses needs a restart.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// Address and port for traffic, for example `0.0.0.0:8080`.
-    pub public: At<String>,
+    /// Address and port for traffic, for example `0.0.0.0:8080`; or a map with `address` and `tls`.
+    pub public: At<PublicListener>,
     /// Address and port for health and metrics; never the public one.
     #[serde(default)]
     pub admin: Option<At<String>>,
@@ -117,6 +122,8 @@ pub enum Check {
     Basic(At<String>),
     /// A header that must equal something of the user's.
     Header(HeaderCheck),
+    /// The certificate that a client showed; needs `client_ca`.
+    ClientCertificate(CertificateCheck),
 }
 
 /// A header that must equal something of the user's.
@@ -317,7 +324,7 @@ pub struct Passwords {
     /// Fewest characters of a new password.
     #[serde(default)]
     pub min_length: Option<At<u32>>,
-    /// Hashes computed at once; by default one per core that the container may use.
+    /// Hashes computed at once; by default half the cores that the container may use.
     #[serde(default)]
     pub concurrent: Option<At<u32>>,
     /// Logins that wait for a hash; a further one is refused at once (503).
@@ -362,6 +369,36 @@ pub struct Timeouts {
     /// For the next request on an open connection, and for a client to take more of its answer.
     #[serde(default)]
     pub idle: Option<At<Length>>,
+}
+
+/// What a client may do with HTTP/2. A change needs a restart.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Http2 {
+    /// Whether a connection in clear may begin with HTTP/2; false by default.
+    #[serde(default)]
+    pub prior_knowledge: Option<bool>,
+    /// Requests under way on one connection.
+    #[serde(default)]
+    pub streams: Option<At<u32>>,
+    /// Streams reset before they were looked at, and streams with an error of the client's; one more ends the connection.
+    #[serde(default)]
+    pub resets: Option<At<u32>>,
+    /// Largest frame that a client may send.
+    #[serde(default)]
+    pub frame: Option<At<Size>>,
+    /// What a client may send of one body before it was passed on.
+    #[serde(default)]
+    pub stream_window: Option<At<Size>>,
+    /// What a client may send of all bodies before it was passed on.
+    #[serde(default)]
+    pub connection_window: Option<At<Size>>,
+    /// What is kept of one answer until the client takes it.
+    #[serde(default)]
+    pub send_buffer: Option<At<Size>>,
+    /// How often a client is asked whether it is still there.
+    #[serde(default)]
+    pub keep_alive: Option<At<Length>>,
 }
 
 /// How much is remembered.

@@ -142,7 +142,10 @@ fn words(error: &YamlError) -> (String, Option<String>) {
         YamlError::ExpectedStringKeyForExternallyTaggedEnum { .. }
         | YamlError::ExpectedMappingEndAfterEnumVariantValue { .. } => (
             "a check is of exactly one kind".to_owned(),
-            Some("write one of `app_key`, `jwt`, `basic` and `header`".to_owned()),
+            Some(
+                "write one of `app_key`, `jwt`, `basic`, `header` and `client_certificate`"
+                    .to_owned(),
+            ),
         ),
         YamlError::Eof { .. } => (
             "the file holds no configuration, or ends within it".to_owned(),

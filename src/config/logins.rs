@@ -172,7 +172,7 @@ pub(super) fn judge_needs(document: &Document, findings: &mut Findings) {
             .iter()
             .find(|entry| entry.issuer.value == issuers::SELF)
             .map(|entry| entry.issuer.place),
-        Check::AppKey(_) | Check::Header(_) => None,
+        Check::AppKey(_) | Check::Header(_) | Check::ClientCertificate(_) => None,
     });
     let login = document.login.first().map(|login| login.dialect.place);
     if let Some(place) = login.or(own).filter(|_| document.store.is_none()) {

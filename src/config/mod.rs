@@ -6,11 +6,14 @@
 mod address;
 mod apps;
 mod bounds;
+mod certificates;
 mod checks;
 mod document;
 mod finding;
+mod http2;
 mod issuers;
 mod keys;
+mod listen;
 mod load;
 mod logins;
 mod own_tokens;
@@ -29,14 +32,20 @@ mod watch;
 pub use address::{Listeners, StoreAddress, UpstreamAddress};
 pub use apps::AppSettings;
 pub use bounds::{BOUNDS, Bound, Unit};
+pub use certificates::{CertificateCheck, CertificateSettings, Holder, HolderName};
 pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute, is_ours};
 pub use document::{
-    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, JwtEntry,
-    Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
+    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, Http2,
+    JwtEntry, Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
+pub use http2::Http2Settings;
 pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TokenSettings, TypSettings};
 pub use keys::KeyLocation;
+pub use listen::{
+    ClientCertificates, ClientSettings, PairEntry, PairSettings, PublicEntry, PublicListener,
+    TlsEntry, TlsSettings, TlsVersion,
+};
 pub use load::{Loaded, load, parse};
 pub use logins::{LoginSettings, PasswordSettings};
 pub use own_tokens::{OwnPermissions, OwnSettings};
@@ -54,7 +63,7 @@ pub use settings::{
     TimeoutSettings,
 };
 pub use source::{Source, SourceError};
-pub use upstream_entry::{BalanceWord, Eject, EndpointEntry, Health, Retry, Upstream};
+pub use upstream_entry::{BalanceWord, Eject, EndpointEntry, Health, ProxyHeader, Retry, Upstream};
 pub use upstream_tls::{TransportSettings, UpstreamHttp2, UpstreamTls, UpstreamTlsSettings};
 pub use upstreams::{
     Balance, EjectSettings, EndpointAddress, EndpointSettings, HealthSettings, RetrySettings,

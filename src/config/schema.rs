@@ -85,10 +85,10 @@ fn child(schema: &Value, at: &str, name: &str) -> Option<String> {
 
 /// Where the schema at a pointer really stands.
 fn follow(schema: &Value, at: String) -> String {
-    let Some(value) = schema.pointer(&at) else { return at };
-    // A map that may be left out is a reference or null.
-    let value = value.pointer("/anyOf/0").unwrap_or(value);
-    match value.get("$ref").and_then(Value::as_str) {
+    let here = schema.pointer(&at);
+    // A map that may be left out is a choice between itself and null.
+    let it = here.map(|value| value.pointer("/anyOf/0").unwrap_or(value));
+    match it.and_then(|value| value.get("$ref")).and_then(Value::as_str) {
         // A definition never is a bare reference itself, so one step is enough.
         Some(reference) => reference.trim_start_matches('#').to_owned(),
         None => at,
@@ -150,7 +150,10 @@ mod tests {
         let mut secrets = Secrets::new(loaded.source.folder());
         let issuers = settings.checks.values().filter_map(|check| match check {
             CheckSettings::Jwt(issuers) => Some(issuers),
-            CheckSettings::AppKey(_) | CheckSettings::Basic | CheckSettings::Header(_) => None,
+            CheckSettings::AppKey(_)
+            | CheckSettings::Basic
+            | CheckSettings::Header(_)
+            | CheckSettings::Certificate(_) => None,
         });
         for issuer in issuers.flatten() {
             let TokenSettings::Other(issuer) = issuer else { continue };
@@ -321,6 +324,7 @@ mod tests {
         let (_, minimal) = resolve("minimal.yaml", minimal);
         assert_eq!(reference.limits, minimal.limits);
         assert_eq!(reference.timeouts, minimal.timeouts);
+        assert_eq!(reference.http2, minimal.http2);
         assert_eq!(reference.cache, minimal.cache);
         assert_eq!(reference.shutdown, minimal.shutdown);
         assert_eq!(reference.access_log, minimal.access_log);

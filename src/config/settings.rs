@@ -23,6 +23,7 @@ use super::document::RouteEntry;
 use super::document::Shutdown;
 use super::document::Timeouts;
 use super::finding::Findings;
+use super::http2::Http2Settings;
 use super::load::Loaded;
 use super::logins;
 use super::logins::LoginSettings;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// Waiting times.
     pub timeouts: TimeoutSettings,
+    /// What a client may do with HTTP/2.
+    pub http2: Http2Settings,
     /// What is remembered.
     pub cache: CacheSettings,
     /// What becomes of answers that take long.
@@ -168,6 +171,7 @@ impl Settings {
         let passwords = PasswordSettings::resolve(&document.passwords, findings);
         let limits = LimitSettings::resolve(&document.limits, findings);
         let timeouts = TimeoutSettings::resolve(&document.timeouts, findings);
+        let http2 = Http2Settings::resolve(&document.http2, findings);
         let mut cache = CacheSettings::resolve(&document.cache, findings);
         cache.key_sets = cache.key_sets.map(|path| folder.join(path));
         let streams = StreamSettings {
@@ -193,6 +197,7 @@ impl Settings {
             passwords,
             limits,
             timeouts,
+            http2,
             cache,
             streams,
             shutdown,

@@ -72,6 +72,9 @@ pub struct Upstream {
     /// What is asked of another endpoint when one fails.
     #[serde(default)]
     pub retry: Option<Retry>,
+    /// Begins each connection with a PROXY header that tells of the client; each then serves one request.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyHeader>,
     /// How often names are looked up, each address being an endpoint; by default for each new connection.
     #[serde(default)]
     pub resolve: Option<At<Length>>,
@@ -84,6 +87,16 @@ pub struct EndpointEntry {
     pub url: At<String>,
     /// Its share of the requests, compared with those of others.
     pub weight: Option<At<u32>>,
+}
+
+/// The version of a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyHeader {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// How an endpoint is chosen.

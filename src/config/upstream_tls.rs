@@ -107,6 +107,17 @@ impl TransportSettings {
                 .help("write `http2: always` if the upstream speaks HTTP/2 in clear, or nothing");
         }
         let http2 = upstream.http2.as_ref().map(|http2| http2.value).unwrap_or_default();
+        if http2 != UpstreamHttp2::Never
+            && upstream.proxy_protocol.is_some()
+            && let Some(written) = &upstream.http2
+        {
+            findings
+                .error(
+                    written.place,
+                    "a connection of HTTP/2 serves many clients, and a PROXY header tells of one",
+                )
+                .help("write `proxy_protocol` or `http2`, not both");
+        }
         Self { tls, http2 }
     }
 }
@@ -170,6 +181,10 @@ mod tests {
                 "{ url: \"http://a\", http2: auto }",
                 "over `http://` nobody can agree on a version of HTTP",
             ),
+            (
+                "{ url: \"http://a\", http2: always, proxy_protocol: v2 }",
+                "a connection of HTTP/2 serves many clients, and a PROXY header tells of one",
+            ),
             ("{ url: \"https://a\", tls: { key: \"file:k\" } }", "the key has no certificate"),
             (
                 "{ url: \"https://a\", tls: { certificate: \"file:c\" } }",
@@ -180,7 +195,8 @@ mod tests {
         }
         for upstream in [
             "{ url: \"http://a\", http2: always }",
-            "{ url: \"http://a\", http2: never }",
+            "{ url: \"http://a\", http2: never, proxy_protocol: v1 }",
+            "{ url: \"https://a\", proxy_protocol: v2 }",
             "{ url: \"https://a\", http2: auto, tls: { certificate: \"file:c\", key: \"env:K\" } }",
         ] {
             assert_eq!(resolve(upstream).0, [""; 0], "{upstream}");

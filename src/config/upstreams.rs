@@ -9,7 +9,9 @@ use super::bounds;
 use super::document::Document;
 use super::finding::Findings;
 use super::scalar::{At, Place};
-use super::upstream_entry::{BalanceWord, Eject, EndpointEntry, Health, Retry, Upstream};
+use super::upstream_entry::{
+    BalanceWord, Eject, EndpointEntry, Health, ProxyHeader, Retry, Upstream,
+};
 use super::upstream_tls::TransportSettings;
 
 /// One server, or several that are alike.
@@ -47,6 +49,8 @@ pub struct UpstreamSettings {
     pub slow_start: Duration,
     /// What is asked of another endpoint when one fails.
     pub retry: RetrySettings,
+    /// With what header each connection begins, if with any.
+    pub proxy_protocol: Option<ProxyHeader>,
     /// How often names are looked up; none: for each new connection.
     pub resolve: Option<Duration>,
     /// How it is spoken to.
@@ -158,6 +162,7 @@ impl UpstreamSettings {
             eject,
             slow_start: bounds::UPSTREAM_SLOW_START.time(upstream.slow_start.as_ref(), findings),
             retry: RetrySettings::resolve(retry, findings),
+            proxy_protocol: upstream.proxy_protocol,
             resolve: bounds::UPSTREAM_RESOLVE.time_if(upstream.resolve.as_ref(), findings),
             transport: TransportSettings::resolve(upstream, endpoints.as_deref(), findings),
             endpoints: endpoints?,
@@ -174,6 +179,7 @@ impl UpstreamSettings {
             && self.eject.is_none()
             && self.read_timeout.is_none()
             && self.total_timeout.is_none()
+            && self.proxy_protocol.is_none()
             && self.resolve.is_none()
     }
 

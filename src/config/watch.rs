@@ -30,6 +30,8 @@ pub struct Watch {
     events: mpsc::Receiver<()>,
     watcher: Option<RecommendedWatcher>,
     poll: Duration,
+    /// Whether files were added whose changes nobody told before they were watched.
+    is_behind: bool,
 }
 
 /// A file that was read, and what it held shortly before.
@@ -51,7 +53,7 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How long they are left alone once an event turned out to mean nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the files are compared although nothing was heard.
-const POLL: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_secs(3);
 /// Files watched at once; the configuration cannot name more that matter.
 const MAX_FILES: usize = 1024;
 /// How much of a file is compared: more than the largest that is ever read.
@@ -76,7 +78,8 @@ impl Watch {
                 let _ = sender.try_send(());
             }
         });
-        let mut watch = Self { files: Vec::new(), events, watcher: watcher.ok(), poll: POLL };
+        let (files_now, watcher) = (Vec::new(), watcher.ok());
+        let mut watch = Self { files: files_now, events, watcher, poll: POLL, is_behind: true };
         watch.replace(files);
         watch
     }
@@ -96,6 +99,7 @@ impl Watch {
                 let _ = watcher.watch(&folder, RecursiveMode::NonRecursive);
             }
         }
+        self.is_behind = true;
     }
 
     /// Waits until any of the files holds something else than when it was last looked at.
@@ -103,6 +107,13 @@ impl Watch {
     /// Cancel safe: nothing is taken note of before all of it is.
     pub async fn changed(&mut self) {
         let mut pause = DEBOUNCE;
+        if self.is_behind {
+            let has_changed = self.compare().await;
+            self.is_behind = false;
+            if has_changed {
+                return;
+            }
+        }
         loop {
             let heard = self.news().await;
             tokio::time::sleep(pause).await;
@@ -216,6 +227,24 @@ mod tests {
 
     async fn notices(watch: &mut Watch) -> bool {
         tokio::time::timeout(DEADLINE, watch.changed()).await.is_ok()
+    }
+
+    #[test]
+    fn what_changed_before_anybody_watched_is_noticed_without_an_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+        fs::write(&a, "1").unwrap();
+        fs::write(&b, "1").unwrap();
+        let [a, b] = [a, b].map(|path| (NamedFile::now(path.clone()), path));
+        fs::write(&a.1, "2").unwrap();
+        block_on(async {
+            let mut watch = Watch::new([a.0.clone()]);
+            watch.poll = NEVER;
+            assert!(notices(&mut watch).await);
+            fs::write(&b.1, "2").unwrap();
+            watch.replace([a.0, b.0]);
+            assert!(notices(&mut watch).await);
+        });
     }
 
     #[test]

@@ -94,6 +94,7 @@ fn subject(facts: &Facts) -> Subject {
         claims,
         permissions: facts.permissions.clone(),
         expires_at: Timestamp::from_millis(i64::MAX),
+        bound_to: None,
         own: None,
     }
 }

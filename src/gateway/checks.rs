@@ -7,6 +7,7 @@ use http::HeaderName;
 
 use super::Asking;
 use super::basic::BasicGate;
+use super::certificate::CertificateGate;
 use super::denial::{Denial, Kind};
 use super::lease::{Lease, Proof, UserProof};
 use super::strip::Stripping;
@@ -56,6 +57,7 @@ pub(super) enum Gate {
     User(UserGate),
     Basic(BasicGate),
     Header(HeaderGate),
+    Certificate(CertificateGate),
 }
 
 /// A header that must equal an attribute of the user whom another check found.
@@ -116,7 +118,7 @@ impl Established {
         let user = self.principal.user.replace(subject);
         if earlier.is_some() {
             let facts = self.principal.facts.clone();
-            let principal = Principal { app: None, user, facts };
+            let principal = Principal { user, facts, ..Principal::default() };
             self.lease.more.push(Lease { principal, user: earlier, ..Lease::default() });
         }
     }
@@ -205,8 +207,8 @@ impl Checks {
                     let judged = self.judged_places(require, known);
                     unjudged.tokens.push(user.locations.without(judged));
                 }
-                // A password is taken out of every request.
-                Gate::Basic(_) => {}
+                // A password is taken out of every request, a certificate is in none.
+                Gate::Basic(_) | Gate::Certificate(_) => {}
                 Gate::Header(header) => {
                     unjudged.tokens.push(Locations::new(Location::header(header.name.as_str())));
                 }
@@ -224,7 +226,7 @@ impl Checks {
         let is_known = |index: &CheckIndex| known.get(index.0).copied().flatten().is_some();
         let asked = require.checks().into_iter().filter(is_known).collect::<Vec<_>>();
         asked.into_iter().filter_map(|index| match &self.0.get(index.0)?.gate {
-            Gate::App(_) | Gate::Header(_) => None,
+            Gate::App(_) | Gate::Header(_) | Gate::Certificate(_) => None,
             Gate::User(user) => Some(&user.locations),
             Gate::Basic(basic) => Some(&basic.locations),
         })
@@ -249,7 +251,7 @@ impl Checks {
                     Gate::App(app) => app.location.claim_authorization(inquiry.headers),
                     Gate::User(user) => user.locations.claim_authorization(inquiry.headers),
                     Gate::Basic(basic) => basic.locations.claim_authorization(inquiry.headers),
-                    Gate::Header(_) => false,
+                    Gate::Header(_) | Gate::Certificate(_) => false,
                 }
         })
     }
@@ -257,7 +259,8 @@ impl Checks {
 
 impl Check {
     pub(super) const fn kind(&self) -> Kind {
-        match self.gate {
+        match &self.gate {
+            Gate::Certificate(certificate) => certificate.kind(),
             Gate::App(_) => Kind::App,
             Gate::User(_) => Kind::User,
             Gate::Basic(_) => Kind::Basic,
@@ -276,6 +279,9 @@ impl Check {
         let locations = match &self.gate {
             Gate::App(app) => return app.run(self.number, presented, established).await,
             Gate::Header(header) => return header.run(presented.inquiry, established),
+            Gate::Certificate(certificate) => {
+                return certificate.run(self.number, presented.asking, established);
+            }
             Gate::User(user) => &user.locations,
             Gate::Basic(basic) => &basic.locations,
         };
@@ -298,7 +304,7 @@ impl Check {
                 Gate::Basic(basic) => {
                     basic.run(value.expose(), self.number, presented, established).await
                 }
-                Gate::App(_) | Gate::Header(_) => Ok(false),
+                Gate::App(_) | Gate::Header(_) | Gate::Certificate(_) => Ok(false),
             },
         }
     }
@@ -389,6 +395,13 @@ impl UserGate {
             return Err(Denial::UnknownScheme);
         }
         let Verified { subject, entry, key } = verified;
+        if let Some(bound_to) = &subject.bound_to {
+            // In clear, or behind a proxy, nobody shows a certificate: then it cannot be used.
+            let shown = asking.peer.certificate.as_ref();
+            if shown.is_none_or(|shown| shown.digest != *bound_to) {
+                return Err(Denial::Token(TokenError::OtherCertificate));
+            }
+        }
         let mut by_store = None;
         if let Some(own) = &subject.own {
             let facts = self.facts(&own.user).await?;

@@ -55,6 +55,8 @@ pub struct Pass {
     pub(super) unjudged: Stripping,
     /// Told by a verified application about its own client.
     pub(super) client: Option<IpAddr>,
+    /// The client, as far as proxies told it that are trusted.
+    pub(super) peer: IpAddr,
     /// Whether the answer may be a tunnel.
     pub(super) opens_websocket: bool,
 }
@@ -171,7 +173,13 @@ impl Pass {
             ours.push((header::CONNECTION, HeaderValue::from_static("Upgrade")));
             ours.push((header::UPGRADE, HeaderValue::from_static("websocket")));
         }
-        Sealed { parts, ours, destination: self.destination, opens_websocket: self.opens_websocket }
+        Sealed {
+            parts,
+            ours,
+            destination: self.destination,
+            client: self.client.unwrap_or(self.peer),
+            opens_websocket: self.opens_websocket,
+        }
     }
 }
 
@@ -184,6 +192,8 @@ pub struct Sealed {
     pub ours: Vec<(HeaderName, HeaderValue)>,
     /// Where it may go.
     pub destination: Arc<Destination>,
+    /// For whom it goes there.
+    pub client: IpAddr,
     /// Whether the answer may switch to a WebSocket.
     pub opens_websocket: bool,
 }

@@ -5,7 +5,6 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::fmt;
-use std::time::Duration;
 
 use http::HeaderMap;
 use http::HeaderValue;
@@ -13,6 +12,8 @@ use http::Response;
 use http::StatusCode;
 use http::header;
 
+use super::certificate::CertificateError;
+use crate::clock::whole_seconds;
 use crate::credentials::AppKeyError;
 use crate::credentials::CarryError;
 use crate::credentials::VouchError;
@@ -34,6 +35,8 @@ pub enum Denial {
     Carried(Kind, CarryError),
     /// An application key was sent and is not good.
     AppKey(AppKeyError),
+    /// A certificate was shown and identifies nobody.
+    Certificate(Kind, CertificateError),
     /// A header that must equal something of the user's does not.
     HeaderDiffers,
     /// The client address told by an application is not an address.
@@ -64,10 +67,8 @@ pub enum Denial {
     BadGateway,
     /// The upstream did not answer in time.
     GatewayTimeout,
-    /// The upstream has as many requests as it may.
-    UpstreamFull,
-    /// No endpoint of the upstream is fit to be asked.
-    UpstreamUnfit,
+    /// The upstream cannot be asked now, for this reason.
+    UpstreamBusy(&'static str),
 }
 
 /// Which of the two credentials a refusal is about.
@@ -152,21 +153,7 @@ impl Denial {
                 | AppKeyError::Revoked => Reason::InvalidApplicationKey,
                 AppKeyError::Unavailable => Reason::Unavailable,
             },
-            Self::Token(error) => match error {
-                TokenError::Expired => Reason::ExpiredToken,
-                TokenError::KeysUnavailable => Reason::Unavailable,
-                TokenError::Malformed(_)
-                | TokenError::UnsupportedAlgorithm
-                | TokenError::UnknownIssuer
-                | TokenError::UnknownKey
-                | TokenError::BadSignature
-                | TokenError::NotYetValid
-                | TokenError::Revoked
-                | TokenError::WrongAudience
-                | TokenError::WrongType
-                | TokenError::Claims(_)
-                | TokenError::TooLong => Reason::InvalidToken,
-            },
+            Self::Token(error) => of_token(*error),
             Self::Vouch(error) => match error {
                 VouchError::Wrong => Reason::InvalidCredentials,
                 VouchError::TooMany { .. } => Reason::TooManyAttempts,
@@ -174,7 +161,8 @@ impl Denial {
                 VouchError::SecondFactorWrong => Reason::InvalidSecondFactor,
                 VouchError::Unavailable => Reason::Unavailable,
             },
-            Self::HeaderDiffers => Reason::InvalidApplicationKey,
+            Self::Certificate(Kind::User, _) => Reason::InvalidToken,
+            Self::HeaderDiffers | Self::Certificate(_, _) => Reason::InvalidApplicationKey,
             Self::UnknownScheme | Self::UnwritableClaim => Reason::InvalidToken,
             Self::Forbidden(_) => Reason::InsufficientPermission,
             Self::NoRoute => Reason::NotFound,
@@ -183,7 +171,7 @@ impl Denial {
             Self::BodyTimeout => Reason::RequestTimeout,
             Self::BadGateway => Reason::BadGateway,
             Self::GatewayTimeout => Reason::GatewayTimeout,
-            Self::UpstreamFull | Self::UpstreamUnfit => Reason::Unavailable,
+            Self::UpstreamBusy(_) => Reason::Unavailable,
         }
     }
 
@@ -251,9 +239,9 @@ impl Denial {
             headers.insert(header::ALLOW, allowed.clone());
         }
         if let Self::Vouch(VouchError::TooMany { retry_after }) = self {
-            headers.insert(header::RETRY_AFTER, seconds(*retry_after).into());
+            headers.insert(header::RETRY_AFTER, whole_seconds(*retry_after).into());
         }
-        if matches!(self, Self::UpstreamFull | Self::UpstreamUnfit) {
+        if matches!(self, Self::UpstreamBusy(_)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         self.close_if_unsafe(headers);
@@ -268,7 +256,7 @@ impl Denial {
 
     const fn kind(&self) -> Kind {
         match self {
-            Self::Missing(kind) | Self::Carried(kind, _) => *kind,
+            Self::Missing(kind) | Self::Carried(kind, _) | Self::Certificate(kind, _) => *kind,
             Self::AppKey(_) | Self::HeaderDiffers | Self::ClientAddress => Kind::App,
             Self::Vouch(_) => Kind::Basic,
             Self::Malformed(_)
@@ -284,15 +272,9 @@ impl Denial {
             | Self::BodyUnreadable
             | Self::BadGateway
             | Self::GatewayTimeout
-            | Self::UpstreamFull
-            | Self::UpstreamUnfit => Kind::User,
+            | Self::UpstreamBusy(_) => Kind::User,
         }
     }
-}
-
-/// Rounded up: a second too early is a try for nothing.
-pub(super) const fn seconds(wait: Duration) -> u64 {
-    wait.as_secs().saturating_add(if wait.subsec_nanos() > 0 { 1 } else { 0 })
 }
 
 /// Why exactly, in words for the operator; never for the client.
@@ -310,6 +292,7 @@ impl fmt::Display for Denial {
             Self::Carried(Kind::Header, error) => write!(f, "a header of the user's own: {error}"),
             Self::HeaderDiffers => f.write_str("a header is not what the user's own must be"),
             Self::AppKey(error) => error.fmt(f),
+            Self::Certificate(_, error) => error.fmt(f),
             Self::ClientAddress => f.write_str("the client address that was told is none"),
             Self::Token(error) => error.fmt(f),
             Self::Vouch(error) => error.fmt(f),
@@ -324,9 +307,28 @@ impl fmt::Display for Denial {
             Self::BodyUnreadable => f.write_str("the body is not an object with one reading"),
             Self::BadGateway => f.write_str("the upstream cannot be reached"),
             Self::GatewayTimeout => f.write_str("the upstream did not answer in time"),
-            Self::UpstreamFull => f.write_str("the upstream has no room for another request"),
-            Self::UpstreamUnfit => f.write_str("no endpoint of the upstream is fit to be asked"),
+            Self::UpstreamBusy(why) => f.write_str(why),
         }
+    }
+}
+
+/// Why exactly a token is not good stays between us and the log.
+const fn of_token(error: TokenError) -> Reason {
+    match error {
+        TokenError::Expired => Reason::ExpiredToken,
+        TokenError::KeysUnavailable => Reason::Unavailable,
+        TokenError::Malformed(_)
+        | TokenError::UnsupportedAlgorithm
+        | TokenError::UnknownIssuer
+        | TokenError::UnknownKey
+        | TokenError::BadSignature
+        | TokenError::NotYetValid
+        | TokenError::Revoked
+        | TokenError::OtherCertificate
+        | TokenError::WrongAudience
+        | TokenError::WrongType
+        | TokenError::Claims(_)
+        | TokenError::TooLong => Reason::InvalidToken,
     }
 }
 
@@ -429,56 +431,6 @@ impl Reason {
             Self::BadGateway => "The upstream gave no usable answer",
             Self::Unavailable => "The request cannot be judged now",
             Self::GatewayTimeout => "The upstream did not answer in time",
-        }
-    }
-
-    /// What a client or operator should know about it, for the README's table.
-    pub const fn meaning(self) -> &'static str {
-        match self {
-            Self::MalformedRequest => {
-                "The request could be read in two ways or breaks HTTP; nothing of it was forwarded and the connection closes."
-            }
-            Self::AmbiguousCredentials => {
-                "A key or token was sent twice, in two places, or joined with a comma."
-            }
-            Self::MissingCredentials => "The route demands a key or token and none was sent.",
-            Self::InvalidApplicationKey => "The key is unknown, wrong, expired or revoked.",
-            Self::InvalidToken => {
-                "The token is malformed, forged, not yet valid, or meant for somebody else."
-            }
-            Self::ExpiredToken => "The token was good and its time is over: log in again.",
-            Self::InvalidCredentials => {
-                "HTTP Basic: the name or the password is wrong, or the user may not come in."
-            }
-            Self::SecondFactorNeeded => {
-                "The route asks for a one-time code; only a dialect can say how it is sent."
-            }
-            Self::InvalidSecondFactor => {
-                "The one-time code is wrong, used, or answers another call."
-            }
-            Self::TooManyAttempts => {
-                "Too many wrong passwords or codes; `Retry-After` tells when it is worth trying again."
-            }
-            Self::InsufficientPermission => {
-                "Key and token are good; the route asks for a permission the caller lacks."
-            }
-            Self::NotFound => "No route matches; only callers who pass the checks learn it.",
-            Self::MethodNotAllowed => {
-                "The path is known, the method is not; `Allow` lists those that are."
-            }
-            Self::RequestTimeout => "The request body stalled.",
-            Self::BodyTooLarge => "The body is larger than `limits.body` or the route's `body`.",
-            Self::TargetTooLong => "The target is longer than `limits.target`.",
-            Self::HeaderTooLarge => {
-                "The header is larger than `limits.headers` or has more fields than `limits.header_count`."
-            }
-            Self::BadGateway => {
-                "The upstream refused the connection, broke it, or answered something that is no HTTP."
-            }
-            Self::Unavailable => {
-                "Keys or the store are out of reach, so that the answer is not known: try again later."
-            }
-            Self::GatewayTimeout => "The upstream did not connect or answer within its timeouts.",
         }
     }
 }

@@ -124,6 +124,14 @@ pub enum Fact {
     UserIdentity,
     /// `user.issuer`
     UserIssuer,
+    /// `certificate.subject`
+    CertificateSubject,
+    /// `certificate.sha256`: the digest of the whole, in hexadecimal.
+    CertificateDigest,
+    /// `certificate.dns`, separated by spaces.
+    CertificateDns,
+    /// `certificate.uris`, separated by spaces.
+    CertificateUris,
     /// `user.claim` or `user.claim.member`: a member of the claims, by its path.
     Claim(Vec<String>),
 }
@@ -133,7 +141,7 @@ pub enum Fact {
 pub struct Unwritable;
 
 impl Fact {
-    /// Reads `app.id`, `user.sub`, `user.address.city`; nothing else.
+    /// Reads `app.id`, `user.sub`, `user.address.city`, `certificate.subject`; nothing else.
     pub fn parse(text: &str) -> Option<Self> {
         let (who, what) = text.trim().split_once('.')?;
         match (who, what) {
@@ -141,6 +149,10 @@ impl Fact {
             ("app", "scopes") => Some(Self::AppScopes),
             ("user", "id") => Some(Self::UserIdentity),
             ("user", "issuer") => Some(Self::UserIssuer),
+            ("certificate", "subject") => Some(Self::CertificateSubject),
+            ("certificate", "sha256") => Some(Self::CertificateDigest),
+            ("certificate", "dns") => Some(Self::CertificateDns),
+            ("certificate", "uris") => Some(Self::CertificateUris),
             ("user", path) => {
                 let path: Vec<String> = path.split('.').map(str::to_owned).collect();
                 path.iter().all(|member| !member.is_empty()).then_some(Self::Claim(path))
@@ -152,7 +164,12 @@ impl Fact {
     /// The header value that tells this fact; `None` when there is nothing to tell.
     pub fn value(&self, principal: &Principal) -> Result<Option<HeaderValue>, Unwritable> {
         let (app, user) = (principal.app.as_deref(), principal.user.as_deref());
+        let shown = principal.certificate.as_deref();
         match self {
+            Self::CertificateSubject => shown.map(|shown| write(&shown.subject)).transpose(),
+            Self::CertificateDigest => shown.map(|s| write(&s.digest.to_string())).transpose(),
+            Self::CertificateDns => shown.map(|shown| write(&shown.dns.join(" "))).transpose(),
+            Self::CertificateUris => shown.map(|shown| write(&shown.uris.join(" "))).transpose(),
             Self::AppId => app.map(|app| write(app.id.as_str())).transpose(),
             Self::AppScopes => app.map(|app| write(&app.scopes.join(" "))).transpose(),
             Self::UserIdentity => user.map(|user| write(&user.identity)).transpose(),
@@ -260,9 +277,11 @@ mod tests {
                 claims: claims.as_object().unwrap().clone(),
                 permissions: Permissions::None,
                 expires_at: Timestamp::from_seconds(0),
+                bound_to: None,
                 own: None,
             })),
             facts: None,
+            certificate: None,
         }
     }
 

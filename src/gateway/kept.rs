@@ -8,6 +8,8 @@ use std::sync::PoisonError;
 use std::sync::Weak;
 use std::time::Duration;
 
+use rustls::RootCertStore;
+
 use super::transport::Secured;
 use crate::certificate::{RootsError, system_roots};
 use crate::clock::Clock;
@@ -25,7 +27,7 @@ use crate::jwt::RemoteKeys;
 use crate::jwt::RemoteSettings;
 use crate::jwt::TokenCache;
 use crate::telemetry::Metrics;
-use rustls::RootCertStore;
+use crate::telemetry::UpstreamMetrics;
 
 /// Everything that a new configuration takes over from the old one.
 #[derive(Debug)]
@@ -126,7 +128,12 @@ impl Kept {
 
     /// These upstreams are in force from now on.
     pub fn keep_pools(&self, pools: &[Arc<Pool>]) {
-        self.tables().pools = pools.to_vec();
+        let old = std::mem::replace(&mut self.tables().pools, pools.to_vec());
+        let is_counted =
+            |name: &str| pools.iter().any(|pool| pool.name() == name && pool.sole().is_none());
+        for gone in old.iter().filter(|old| !is_counted(old.name())) {
+            UpstreamMetrics::forget(&self.metrics, gone.name());
+        }
     }
 
     /// The same object for the same material as long as anybody holds it: its sessions can be resumed,

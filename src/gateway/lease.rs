@@ -5,13 +5,16 @@
 //! gateway in force then: its time, its key, what was revoked since. What the caller is permitted is
 //! not asked again: another rule is for the next request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::Gateway;
+use super::certificate::CertificateError;
 use super::checks::Gate;
-use super::denial::{Denial, Reason};
+use super::denial::{Denial, Kind, Reason};
+use crate::certificate::Certificate;
 use crate::clock::Timestamp;
 use crate::credentials::KeyProof;
 use crate::credentials::VouchError;
@@ -26,6 +29,8 @@ pub struct Lease {
     pub(super) principal: Principal,
     pub(super) app: Option<Proof<KeyProof>>,
     pub(super) user: Option<Proof<UserProof>>,
+    /// What the connection showed, where a check asked for it.
+    pub(super) certificate: Option<Arc<Certificate>>,
     /// Of a requirement with several checks of one kind.
     pub(super) more: Vec<Self>,
     /// Since when the answer is no.
@@ -45,14 +50,16 @@ pub(super) struct Proof<T> {
 pub(super) enum UserProof {
     /// A token; its key vouched for it.
     Token { key: Digest },
+    /// The certificate of the connection, which is asked about for itself.
+    Certificate,
     /// A name and a password, when the user had been changed so often.
-    Password { revision: i64, asked: Option<oneshot::Receiver<Option<std::sync::Arc<Facts>>>> },
+    Password { revision: i64, asked: Option<oneshot::Receiver<Option<Arc<Facts>>>> },
 }
 
 impl Lease {
     /// Whether there is nothing to ask again.
     pub const fn is_empty(&self) -> bool {
-        self.app.is_none() && self.user.is_none()
+        self.app.is_none() && self.user.is_none() && self.certificate.is_none()
     }
 }
 
@@ -83,6 +90,9 @@ impl Gateway {
         if let Some(proof) = &mut lease.user {
             self.recheck_user(proof, &lease.principal, now)?;
         }
+        if lease.certificate.as_ref().is_some_and(|shown| !shown.is_good(now)) {
+            return Err(Denial::Certificate(Kind::App, CertificateError::Expired));
+        }
         lease.more.iter_mut().try_for_each(|lease| self.recheck(lease, now))
     }
 
@@ -110,6 +120,7 @@ impl Gateway {
                 let is_same = known.is_some_and(|facts| facts.revision == *revision);
                 if is_same { Ok(()) } else { Err(Denial::Vouch(VouchError::Wrong)) }
             }
+            (Some(Gate::Certificate(_)), UserProof::Certificate, _) => Ok(()),
             _ => Err(Denial::Token(TokenError::UnknownIssuer)),
         }
     }

@@ -5,14 +5,17 @@
 
 mod basic;
 mod build;
+mod certificate;
 mod checks;
 mod decision;
 mod denial;
 mod door;
+mod grpc;
 mod identity;
 mod kept;
 mod lease;
 mod live;
+mod meaning;
 mod pending;
 mod route;
 mod strip;
@@ -21,7 +24,6 @@ mod transport;
 mod voice;
 mod websocket;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,6 +178,7 @@ impl Gateway {
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
+            peer: asking.peer.client,
             opens_websocket: route.websocket_idle.is_some() && websocket::is_opening(parts),
         };
         let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
@@ -279,7 +282,7 @@ impl Gateway {
     /// What judges tokens, for a tool that looks at one token; no request passes by this.
     pub fn verifiers(&self) -> impl Iterator<Item = &TokenVerifier> {
         self.checks.0.iter().filter_map(|check| match &check.gate {
-            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) => None,
+            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) | Gate::Certificate(_) => None,
             Gate::User(user) => Some(&user.verifier),
         })
     }
@@ -290,8 +293,8 @@ impl Gateway {
     }
 
     /// The peer behind a trusted proxy.
-    pub fn peer_behind(&self, socket: IpAddr, headers: &HeaderMap) -> Peer {
-        Peer::behind_proxy(socket, headers, &self.trusted_proxies)
+    pub fn peer_behind(&self, proxy: &Peer, headers: &HeaderMap) -> Peer {
+        Peer::behind_proxy(proxy, headers, &self.trusted_proxies)
     }
 
     /// What access lines tell.

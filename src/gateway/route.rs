@@ -7,6 +7,7 @@ use super::door::Door;
 use super::identity::ForwardRule;
 use super::transport::Transport;
 use super::voice::Voice;
+use crate::config::ProxyHeader;
 use crate::dialect::SecondFactor;
 use crate::endpoint::Endpoint;
 use crate::endpoint::Pool;
@@ -92,4 +93,6 @@ pub struct Destination {
     pub idle_connections: usize,
     /// Connections to one endpoint at once, if they are bounded.
     pub connections: Option<usize>,
+    /// With what header each connection begins; then no two requests share one.
+    pub announces: Option<ProxyHeader>,
 }

@@ -11,8 +11,9 @@ use http::Response;
 use http::StatusCode;
 use http::header;
 
-use super::denial::{Denial, Kind, Reason, seconds};
+use super::denial::{Denial, Kind, Reason};
 use super::door::Door;
+use crate::clock::whole_seconds;
 use crate::credentials::AppKeyError;
 use crate::credentials::CarryError;
 use crate::credentials::VouchError;
@@ -75,7 +76,9 @@ fn scope(denial: &Denial, id: &RequestId) -> Scope<'static> {
     }
     let Denial::Vouch(error) = denial else { return scope };
     match error {
-        VouchError::TooMany { retry_after } => scope.with(Name::RetryAfter, seconds(*retry_after)),
+        VouchError::TooMany { retry_after } => {
+            scope.with(Name::RetryAfter, whole_seconds(*retry_after))
+        }
         VouchError::SecondFactorNeeded { key, service, target } => scope
             .with(Name::ChallengeKey, key.as_str())
             .with(Name::ChallengeService, *service)
@@ -109,6 +112,8 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
             VouchError::Unavailable => Refusal::Unavailable,
         },
         Denial::HeaderDiffers => Refusal::WrongHeader,
+        Denial::Certificate(Kind::User, _) => Refusal::InvalidToken,
+        Denial::Certificate(_, _) => Refusal::InvalidApplicationKey,
         Denial::UnknownScheme => Refusal::OtherScheme,
         Denial::Carried(Kind::App, CarryError::Malformed) => Refusal::InvalidApplicationKey,
         Denial::Carried(Kind::User, CarryError::Malformed) => Refusal::MalformedToken,
@@ -119,7 +124,7 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         Denial::Forbidden(_) => Refusal::InsufficientPermission,
         Denial::AppKey(AppKeyError::Unavailable) => Refusal::Unavailable,
         Denial::AppKey(_) => Refusal::InvalidApplicationKey,
-        Denial::UpstreamFull | Denial::UpstreamUnfit => Refusal::Unavailable,
+        Denial::UpstreamBusy(_) => Refusal::Unavailable,
         Denial::NoRoute => Refusal::NotFound,
         Denial::NoMethod(_) => Refusal::MethodNotAllowed,
         Denial::BodyTooLarge => Refusal::TooLarge,
@@ -147,6 +152,7 @@ const fn of_token(error: TokenError) -> Refusal {
         TokenError::UnknownIssuer
         | TokenError::UnknownKey
         | TokenError::WrongAudience
+        | TokenError::OtherCertificate
         | TokenError::Claims(_) => Refusal::InvalidToken,
         TokenError::KeysUnavailable => Refusal::Unavailable,
     }
@@ -165,9 +171,9 @@ fn failure(denial: &Denial) -> Option<Failure> {
             VouchError::SecondFactorWrong => Failure::SecondFactorWrong,
             VouchError::Unavailable => Failure::Unavailable,
         },
-        Denial::HeaderDiffers | Denial::Carried(Kind::App | Kind::Header, _) => {
-            Failure::InvalidApplicationKey
-        }
+        Denial::HeaderDiffers
+        | Denial::Certificate(_, _)
+        | Denial::Carried(Kind::App | Kind::Header, _) => Failure::InvalidApplicationKey,
         Denial::AppKey(AppKeyError::Unavailable) => Failure::Unavailable,
         Denial::AppKey(_) => Failure::InvalidApplicationKey,
         Denial::ClientAddress => Failure::BadClient,
@@ -175,7 +181,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::Carried(Kind::User, _) | Denial::UnwritableClaim => Failure::InvalidToken,
         Denial::Token(TokenError::Expired) => Failure::ExpiredToken,
         Denial::Token(TokenError::KeysUnavailable) => Failure::Unavailable,
-        Denial::UpstreamFull | Denial::UpstreamUnfit => Failure::Unavailable,
+        Denial::UpstreamBusy(_) => Failure::Unavailable,
         Denial::Token(_) => Failure::InvalidToken,
         Denial::Forbidden(_) => Failure::Forbidden,
         Denial::NoMethod(_) => Failure::MethodNotAllowed,

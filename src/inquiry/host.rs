@@ -6,7 +6,7 @@ use std::fmt;
 use super::InquiryError;
 
 /// A host in canonical form, with its port when that is not the default one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Host<'r> {
     name: Cow<'r, str>,
     port: Option<u16>,
@@ -42,6 +42,15 @@ impl<'r> Host<'r> {
         self.is_as_written
     }
 }
+
+/// Two spellings of one host are one host.
+impl PartialEq for Host<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.port) == (&other.name, other.port)
+    }
+}
+
+impl Eq for Host<'_> {}
 
 impl fmt::Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -114,7 +114,7 @@ impl<'r> Inquiry<'r> {
     ) -> Result<Self, InquiryError> {
         check_sizes(parts, bounds)?;
         check_framing(&parts.headers)?;
-        if !matches!(parts.version, Version::HTTP_10 | Version::HTTP_11) {
+        if !matches!(parts.version, Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2) {
             return Err(InquiryError::Version);
         }
         let host = host_of(parts)?;
@@ -160,7 +160,9 @@ fn target_of(text: String) -> Result<PathAndQuery, InquiryError> {
 }
 
 fn check_sizes(parts: &Parts, bounds: Bounds) -> Result<(), InquiryError> {
-    let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    // Over HTTP/2 the authority is no part of the target but a field of its own.
+    let authority = parts.uri.authority().filter(|_| parts.version != Version::HTTP_2);
+    let authority = authority.map_or(0, |authority| authority.as_str().len());
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target.saturating_add(authority) > bounds.target {
         return Err(InquiryError::TargetTooLong);
@@ -258,8 +260,13 @@ mod tests {
         assert_eq!(read(get("/")), Err(InquiryError::HostCount));
         let twice = get("/").header("host", "a.test").header("host", "a.test");
         assert_eq!(read(twice), Err(InquiryError::HostCount));
-        let other = get("http://b.test/").header("host", "a.test");
-        assert_eq!(read(other), Err(InquiryError::HostCount));
+        for target in ["http://b.test/", "http://a.test:8080/", "http://xa.test/"] {
+            let other = get(target).header("host", "a.test");
+            assert_eq!(read(other), Err(InquiryError::HostCount), "{target}");
+        }
+        for target in ["http://a.test/", "http://A.test:80/", "http://a.test./"] {
+            assert_eq!(read(get(target).header("host", "a.test")).unwrap(), "a.test /");
+        }
         let user = get("http://u:p@a.test/").header("host", "a.test");
         assert_eq!(read(user), Err(InquiryError::UserInfo));
     }

@@ -1,11 +1,14 @@
 //! Who is really at the other end, once trusted proxies are peeled off.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::HeaderValue;
 use http::header::HeaderName;
 use ipnet::IpNet;
+
+use crate::certificate::Certificate;
 
 /// The networks whose `X-Forwarded-*` is believed; empty means nobody.
 #[derive(Clone, Debug, Default)]
@@ -35,21 +38,39 @@ pub struct Peer {
     pub is_trusted: bool,
     /// What the upstream is told under `X-Forwarded-For`.
     pub forwarded_for: HeaderValue,
+    /// Whether the connection is encrypted.
+    pub is_secure: bool,
+    /// What the client proved to hold. None behind a trusted proxy: that one's own says nothing about
+    /// the client.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 impl Peer {
     /// A peer that is its own client.
     pub fn direct(socket: IpAddr) -> Self {
         let socket = socket.to_canonical();
-        Self { socket, client: socket, is_trusted: false, forwarded_for: text_of(socket) }
+        Self {
+            socket,
+            client: socket,
+            is_trusted: false,
+            forwarded_for: text_of(socket),
+            is_secure: false,
+            certificate: None,
+        }
+    }
+
+    /// The same at the other end of a TLS session, in which it showed this certificate or none.
+    #[must_use]
+    pub fn over_tls(self, certificate: Option<Arc<Certificate>>) -> Self {
+        Self { is_secure: true, certificate, ..self }
     }
 
     /// A trusted proxy: the client is whom the last untrusted hop of its `X-Forwarded-For` names.
     ///
     /// Anything that is not an address ends the walk: what stands left of it was not written by a
     /// proxy of ours.
-    pub fn behind_proxy(socket: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
-        let socket = socket.to_canonical();
+    pub fn behind_proxy(proxy: &Self, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
+        let socket = proxy.socket;
         let mut client = socket;
         let mut chain = vec![socket];
         let fields = headers.get_all(FORWARDED_FOR).iter().rev();
@@ -65,7 +86,8 @@ impl Peer {
         let text: Vec<String> = chain.iter().rev().map(ToString::to_string).collect();
         let forwarded_for =
             HeaderValue::try_from(text.join(", ")).unwrap_or_else(|_| text_of(socket));
-        Self { socket, client, is_trusted: true, forwarded_for }
+        let is_secure = proxy.is_secure;
+        Self { socket, client, is_trusted: true, forwarded_for, is_secure, certificate: None }
     }
 }
 
@@ -93,7 +115,8 @@ mod tests {
         for field in fields {
             headers.append(FORWARDED_FOR, HeaderValue::from_str(field).unwrap());
         }
-        let peer = Peer::behind_proxy("10.0.0.1".parse().unwrap(), &headers, &trusted);
+        let proxy = Peer::direct("10.0.0.1".parse().unwrap());
+        let peer = Peer::behind_proxy(&proxy, &headers, &trusted);
         format!("{} [{}]", peer.client, peer.forwarded_for.to_str().unwrap())
     }
 

@@ -264,6 +264,7 @@ mod tests {
             claims,
             permissions: Permissions::None,
             expires_at,
+            bound_to: None,
             own: None,
         };
         let window = Window { from: Timestamp::from_millis(i64::MIN), until: expires_at };

@@ -5,10 +5,13 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Number, Value};
 
 use super::TokenError;
 use crate::clock::Timestamp;
+use crate::id::Digest;
 use crate::json::Pointer;
 
 /// Which `aud` is accepted.
@@ -121,6 +124,18 @@ pub(super) fn issuer(claims: &Map<String, Value>) -> Result<Option<&str>, TokenE
         Some(Value::String(issuer)) => Ok(Some(issuer)),
         Some(_) => Err(TokenError::Claims("iss")),
     }
+}
+
+/// The certificate to which a token is bound (RFC 8705 §3.1): absent, or the whole digest of one. Another
+/// kind of confirmation is not ours to judge.
+pub(super) fn bound_to(claims: &Map<String, Value>) -> Result<Option<Digest>, TokenError> {
+    let wrong = TokenError::Claims("cnf");
+    let Some(confirmation) = claims.get("cnf") else { return Ok(None) };
+    let confirmation = confirmation.as_object().ok_or(wrong)?;
+    let Some(thumbprint) = confirmation.get("x5t#S256") else { return Ok(None) };
+    let bytes = thumbprint.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+    let digest = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(wrong)?;
+    Ok(Some(Digest::from_bytes(digest)))
 }
 
 fn instant(

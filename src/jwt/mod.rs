@@ -85,6 +85,9 @@ pub enum TokenError {
     /// Its session ended, or it was revoked itself.
     #[error("the token was revoked")]
     Revoked,
+    /// It is bound to a certificate (RFC 8705), and the connection did not show that one.
+    #[error("the token is bound to another certificate than the connection's")]
+    OtherCertificate,
     /// The issuer's keys cannot be had: our fault, not the caller's.
     #[error("the issuer's keys are not available")]
     KeysUnavailable,
@@ -106,6 +109,7 @@ impl TokenError {
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::OtherCertificate => "certificate",
             Self::KeysUnavailable => "keys_unavailable",
         }
     }

@@ -194,13 +194,14 @@ impl TokenVerifier {
         entry.audience.admit(&claims)?;
         let (window, expires_at) = Window::of(&claims, entry.leeway)?;
         let identity = claims::identity(&claims, &entry.identity)?;
+        let bound_to = claims::bound_to(&claims)?;
         window.holds(now)?;
         let own = entry.keys.own(&header)?;
 
         let permissions = entry.permissions.as_ref().and_then(|pointer| pointer.resolve(&claims));
         let permissions = permissions.map_or(Permissions::None, Permissions::of_claim);
         let issuer = issuer.unwrap_or_default().to_owned();
-        let subject = Subject { identity, issuer, claims, permissions, expires_at, own };
+        let subject = Subject { identity, issuer, claims, permissions, expires_at, bound_to, own };
         entry.keys.admit(&subject, now)?;
         let subject = Arc::new(subject);
         let fingerprint = *key.fingerprint();

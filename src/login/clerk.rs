@@ -146,14 +146,19 @@ impl Clerk {
         life: Life,
         now: Timestamp,
     ) -> Result<Response<Body>, Failed> {
+        let granted = self.extension(asked, life).await?;
+        grant(asked, &granted, life, now)
+    }
+
+    /// What that token is granted for, if it may be minted.
+    pub(super) async fn extension(&self, asked: &Asked, life: Life) -> Result<Granted, Failed> {
         let own = own(asked)?;
         let user = self.accounts.active_user(&own.user).await?;
-        if !self.accounts.extend_session(&own.session, life.until()).await? {
+        let app = asked.app.as_ref();
+        if !self.accounts.extend_session(&own.session, app, life.until()).await? {
             return Err(Failure::InvalidToken.into());
         }
-        let granted =
-            Granted { session: own.session.clone(), user, refresh_token: None, record: None };
-        grant(asked, &granted, life, now)
+        Ok(Granted { session: own.session.clone(), user, refresh_token: None, record: None })
     }
 }
 

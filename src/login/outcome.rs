@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::account::{
     Challenge, EnrolError, PasswordError, RegisterError, SessionError, SignInError,
 };
+use crate::clock::whole_seconds;
 use crate::dialect::Call;
 use crate::dialect::Failure;
 use crate::dialect::Name;
@@ -28,9 +29,7 @@ impl Failed {
             scope = scope.with(Name::Field, field.as_str());
         }
         if let Some(wait) = self.retry_after {
-            // Rounded up: a second too early is a second try for nothing.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            scope = scope.with(Name::RetryAfter, seconds.max(1));
+            scope = scope.with(Name::RetryAfter, whole_seconds(wait).max(1));
         }
         if let Some(challenge) = &self.challenge {
             scope = scope

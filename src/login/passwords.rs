@@ -39,10 +39,12 @@ impl Clerk {
         let new = fields.new_password.as_ref().map(|new| Secret::new(new.expose().as_str()));
         let session = Some(&own.session);
         let update = Update { change: &change, password: new, session, address: asked.address };
-        let updated = self.accounts.update(&own.user, &update).await;
-        updated.map_err(|error| Failed::from(error).in_words_of(asked.door.call()))?;
+        // First of all: whoever may have no further token alters nothing.
         let now = self.clock.now();
         let life = Life::new(&asked.door.service, None, now);
+        self.extension(asked, life).await?;
+        let updated = self.accounts.update(&own.user, &update).await;
+        updated.map_err(|error| Failed::from(error).in_words_of(asked.door.call()))?;
         self.extend(asked, life, now).await
     }
 

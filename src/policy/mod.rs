@@ -117,9 +117,10 @@ mod tests {
             claims: Map::new(),
             permissions,
             expires_at: Timestamp::from_seconds(0),
+            bound_to: None,
             own: None,
         };
-        Principal { app: None, user: Some(Arc::new(user)), facts: None }
+        Principal { app: None, user: Some(Arc::new(user)), facts: None, certificate: None }
     }
 
     fn facts<'a>(principal: &'a Principal, method: &'a str) -> Facts<'a> {

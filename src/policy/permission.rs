@@ -123,9 +123,10 @@ mod tests {
             claims: Map::new(),
             permissions: Permissions::of_claim(permissions),
             expires_at: Timestamp::from_seconds(0),
+            bound_to: None,
             own: None,
         };
-        Principal { app: None, user: Some(Arc::new(user)), facts: None }
+        Principal { app: None, user: Some(Arc::new(user)), facts: None, certificate: None }
     }
 
     #[test]

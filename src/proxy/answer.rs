@@ -12,6 +12,7 @@ use http::HeaderValue;
 use http::Method;
 use http::Response;
 use http::StatusCode;
+use http::Version;
 use http::header;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
@@ -60,6 +61,19 @@ impl Answer {
             pieces: 0,
             record: Some(record),
         })
+    }
+
+    /// An answer of our own, whose status stands elsewhere than HTTP has it.
+    pub(super) fn of_status(
+        status: StatusCode,
+        response: Response<message::Body>,
+        record: Record,
+    ) -> Response<Self> {
+        let mut response = Self::own(response, record);
+        if let Some(record) = &mut response.body_mut().record {
+            record.status = status;
+        }
+        response
     }
 
     /// An answer from an upstream.
@@ -175,6 +189,7 @@ impl Drop for Answer {
 pub(super) struct Record {
     id: RequestId,
     method: Method,
+    speaks_grpc: bool,
     route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
     arrived: Instant,
     status: StatusCode,
@@ -203,13 +218,14 @@ struct Told {
 impl Record {
     pub(super) fn new(
         id: RequestId,
-        method: Method,
+        parts: &Parts,
         route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
         arrived: Instant,
     ) -> Self {
         Self {
             id,
-            method,
+            method: parts.method.clone(),
+            speaks_grpc: parts.version == Version::HTTP_2 && headers::is_grpc(&parts.headers),
             route,
             arrived,
             // What the client of an answer that never began would have been told.
@@ -223,6 +239,11 @@ impl Record {
 
     pub(super) const fn id(&self) -> &RequestId {
         &self.id
+    }
+
+    /// Whether the client is one of gRPC, to whom only trailers tell anything.
+    pub(super) const fn speaks_grpc(&self) -> bool {
+        self.speaks_grpc
     }
 
     /// Copies what the access line will tell; called only when there is one.

@@ -55,7 +55,8 @@ pub(super) fn forward_request(
     }
     add(FORWARDED_FOR, way.addresses());
     if !(peer.is_trusted && headers.contains_key(FORWARDED_PROTO)) {
-        add(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        let scheme = if peer.is_secure { "https" } else { "http" };
+        add(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if let Some(host) = host
         && !(peer.is_trusted && headers.contains_key(FORWARDED_HOST))
@@ -85,6 +86,13 @@ pub(super) fn is_of_head(name: &HeaderName) -> bool {
 /// Takes out of an answer what concerns one connection only.
 pub(super) fn forward_response(headers: &mut HeaderMap) {
     drop_hop_by_hop(headers);
+}
+
+/// Whether a request is a call of gRPC. What browsers send in its place is answered as HTTP.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let rest = content.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// RFC 9110 §7.6.1. Tells whether the sender wants trailers.
@@ -172,7 +180,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Beside those of one connection and those that tell the way.
-const HEAD_ONLY: [HeaderName; 8] = [
+const HEAD_ONLY: [HeaderName; 11] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
@@ -181,6 +189,9 @@ const HEAD_ONLY: [HeaderName; 8] = [
     header::TRAILER,
     header::AUTHORIZATION,
     header::COOKIE,
+    header::SET_COOKIE,
+    header::CACHE_CONTROL,
+    header::MAX_FORWARDS,
 ];
 
 /// How names begin that tell the way here; letters only.
@@ -276,6 +287,18 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "198.51.100.7, 192.0.2.1");
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-forwarded-host"], "a");
+    }
+
+    #[test]
+    fn calls_of_grpc_are_known_by_their_content() {
+        let is = |content: &str| is_grpc(&map(&[("content-type", content)]));
+        for content in ["application/grpc", "application/grpc+proto", "application/grpc;x=y"] {
+            assert!(is(content), "{content}");
+        }
+        for content in ["application/grpc-web", "application/grpcx", "application/json", ""] {
+            assert!(!is(content), "{content}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
     }
 
     #[test]

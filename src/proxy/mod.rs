@@ -47,6 +47,7 @@ use crate::gateway::Pass;
 use crate::gateway::Pending;
 use crate::gateway::Stripping;
 use crate::gateway::Trail;
+use crate::gateway::Voice;
 use crate::inquiry::Peer;
 use crate::jwt::Recent;
 use crate::message;
@@ -119,7 +120,7 @@ impl Proxy {
         let behind = gateway
             .trusted_proxies()
             .contains(connected.socket)
-            .then(|| gateway.peer_behind(connected.socket, &parts.headers));
+            .then(|| gateway.peer_behind(connected, &parts.headers));
         let peer = behind.as_ref().unwrap_or(connected);
         let is_logged = gateway.access_log().enabled;
         let mut trail = if is_logged { Trail::timed(arrived) } else { Trail::silent() };
@@ -169,8 +170,7 @@ impl Proxy {
                 if is_logged {
                     record.describe(self, &parts, &trail, client_of(peer, trail.client));
                 }
-                record.deny(&denial);
-                Answer::own(trail.voice().respond(&denial, record.id()), record)
+                refuse(&denial, trail.voice(), record)
             }
         }
     }
@@ -181,7 +181,7 @@ impl Proxy {
         pending: Pending,
         (mut parts, peer): (Parts, &Peer),
         body: RequestBody,
-        (mut record, arrived): (Record, Instant),
+        (record, arrived): (Record, Instant),
     ) -> Response<Answer> {
         let route = Arc::clone(pending.route());
         let confirmed = match self.collect(Decision::Confirm(pending), &parts, peer, body).await {
@@ -199,8 +199,7 @@ impl Proxy {
             }
             Err(denial) => {
                 route.metrics.denied(denial.reason().code(), decided.duration_since(arrived));
-                record.deny(&denial);
-                Answer::own(route.voice.respond(&denial, record.id()), record)
+                refuse(&denial, &route.voice, record)
             }
         }
     }
@@ -298,8 +297,7 @@ impl Proxy {
             Ok(Err(error)) => {
                 let denial = Denial::from(&error);
                 log_failure(&error, route.target.name());
-                record.deny(&denial);
-                Answer::own(route.voice.respond(&denial, record.id()), record)
+                refuse(&denial, &route.voice, record)
             }
         }
     }
@@ -307,7 +305,7 @@ impl Proxy {
     fn record(&self, gateway: &Gateway, parts: &Parts, trail: &Trail, arrived: Instant) -> Record {
         let metrics = trail.route.clone();
         let unmatched = metrics.is_none().then(|| Arc::clone(gateway.unmatched()));
-        Record::new(self.ids.next(), parts.method.clone(), (metrics, unmatched), arrived)
+        Record::new(self.ids.next(), parts, (metrics, unmatched), arrived)
     }
 }
 
@@ -328,6 +326,16 @@ fn switch(
         switching.extensions_mut().insert(Switched(Arc::new(Mutex::new(Some(tunnel)))));
     }
     switching
+}
+
+/// Tells a client why it gets nothing else, in the words that it expects.
+fn refuse(denial: &Denial, voice: &Voice, mut record: Record) -> Response<Answer> {
+    record.deny(denial);
+    if record.speaks_grpc() {
+        let response = denial.respond_to_grpc(record.id());
+        return Answer::of_status(denial.status(), response, record);
+    }
+    Answer::own(voice.respond(denial, record.id()), record)
 }
 
 fn rules(reserved: &Arc<IdentityNames>, stripping: &Arc<Stripping>) -> TrailerRules {

@@ -3,20 +3,10 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
-
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -28,11 +18,15 @@ use super::Ready;
 use super::StartError;
 use super::logins;
 use super::logins::{Desks, Users};
+use super::operators;
+use super::tls;
+use super::tls::{Ground, LiveTls, Tls};
 use super::upstreams::Watches;
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Findings;
+use crate::config::Http2Settings;
 use crate::config::Loaded;
 use crate::config::NamedFile;
 use crate::config::Place;
@@ -103,6 +97,7 @@ struct Running {
     control: Control,
     kept: Kept,
     live: Arc<Live>,
+    tls: Option<Arc<LiveTls>>,
     admin: Arc<Admin>,
     tasks: JoinSet<()>,
     /// The loops that keep key sets fresh.
@@ -120,9 +115,11 @@ struct Running {
 struct Fixed {
     public: SocketAddr,
     proxied: Vec<IpNet>,
+    is_secure: bool,
     admin: Option<SocketAddr>,
     store: Option<StoreAddress>,
     workers: Option<usize>,
+    http2: Http2Settings,
     master: Option<SecretRef>,
 }
 
@@ -188,6 +185,8 @@ impl Control {
         if let Some(users) = &users {
             kept = kept.with_users(Arc::clone(&users.known), Arc::clone(&users.vouching));
         }
+        let ground = Ground { metrics: &self.metrics, clock: &self.clock, before: None };
+        let tls = tls::compile(loaded, &settings, &ground, &mut findings);
         let Some(built) = Gateway::build(loaded, &settings, &kept, &mut findings) else {
             return Err(StartFailure::Findings(findings));
         };
@@ -206,18 +205,21 @@ impl Control {
         let admin = Arc::new(Admin::new(self.metrics.clone(), self.clock.clone(), stored));
         let mut admin_address = None;
         if let Some(listener) = admin_listener {
-            let listener = listen(listener).map_err(|e| StartFailure::Other(e.into()))?;
+            let listener =
+                operators::listen(listener).map_err(|e| StartFailure::Other(e.into()))?;
             admin_address = listener.local_addr().ok();
-            tasks.spawn(serve_admin(listener, Arc::clone(&admin)));
+            tasks.spawn(operators::serve(listener, Arc::clone(&admin)));
         }
         let fixed = Fixed::of(&settings);
         self.mark_success();
         let live = Arc::new(Live::new(gateway));
-        let ready = Ready { live: Arc::clone(&live), admin_address };
+        let tls = tls.map(|tls| Arc::new(LiveTls::new(tls, &self.metrics)));
+        let ready = Ready { live: Arc::clone(&live), tls: tls.clone(), admin_address };
         let mut running = Running {
             control: self,
             kept,
             live,
+            tls,
             admin,
             tasks,
             refreshing: Vec::new(),
@@ -260,11 +262,19 @@ impl Fixed {
         Self {
             public: settings.listen.public,
             proxied: settings.proxied.clone(),
+            is_secure: settings.listen.tls.is_some(),
             admin: settings.listen.admin,
             store: settings.store.clone(),
             workers: settings.workers,
+            http2: settings.http2,
             master: settings.master.as_ref().map(|master| master.value.clone()),
         }
+    }
+}
+
+impl Fixed {
+    fn listeners(&self) -> (SocketAddr, bool, Option<SocketAddr>, &[IpNet]) {
+        (self.public, self.is_secure, self.admin, &self.proxied)
     }
 }
 
@@ -344,14 +354,15 @@ impl Running {
         let built = match Settings::resolve(&loaded, &mut findings) {
             Some(settings) => {
                 self.refuse_fixed(&settings, &loaded, &mut findings);
+                let tls = self.compile_tls(&mut loaded, &settings, &mut findings);
                 Gateway::build(&mut loaded, &settings, &self.kept, &mut findings)
-                    .map(|built| (built, settings))
+                    .map(|built| (built, tls, settings))
             }
             None => None,
         };
         // Also of a refused one: its files may be what is mended next.
         self.named_files.clone_from(&loaded.named_files);
-        let Some((Built { gateway, remotes, pools }, settings)) = built else {
+        let Some((Built { gateway, remotes, pools }, tls, settings)) = built else {
             return Err(Report::new(loaded.source, findings));
         };
         self.control.shutdown = settings.shutdown;
@@ -359,9 +370,24 @@ impl Running {
             *families.lock().unwrap_or_else(PoisonError::into_inner) = self.kept.all_own_keys();
         }
         self.live.replace(gateway);
+        if let (Some(live), Some(tls)) = (&self.tls, tls) {
+            live.replace(tls, &self.control.metrics);
+        }
         self.kept.retain_remotes(&remotes);
         self.refresh(remotes, pools);
         Ok(())
+    }
+
+    fn compile_tls(
+        &self,
+        loaded: &mut Loaded,
+        settings: &Settings,
+        findings: &mut Findings,
+    ) -> Option<Tls> {
+        let before = self.tls.as_ref().map(|live| live.current());
+        let Control { metrics, clock, .. } = &self.control;
+        let ground = Ground { metrics, clock, before: before.as_deref() };
+        tls::compile(loaded, settings, &ground, findings)
     }
 
     fn refuse_fixed(&self, settings: &Settings, loaded: &Loaded, findings: &mut Findings) {
@@ -370,18 +396,14 @@ impl Running {
             return;
         }
         let document = &loaded.document;
-        let changed: [(&str, bool, Place); 4] = [
+        let changed: [(&str, bool, Place); 5] = [
             (
                 "secrets.master",
                 new.master != self.fixed.master,
                 document.secrets.master.as_ref().map_or_else(Place::default, |key| key.place),
             ),
-            (
-                "listen",
-                (new.public, new.admin, &new.proxied)
-                    != (self.fixed.public, self.fixed.admin, &self.fixed.proxied),
-                document.listen.public.place,
-            ),
+            ("listen", new.listeners() != self.fixed.listeners(), document.listen.public.place),
+            ("http2", new.http2 != self.fixed.http2, Place::default()),
             (
                 "store",
                 new.store != self.fixed.store,
@@ -451,47 +473,5 @@ async fn within(time: Duration, future: impl Future<Output = ()>) -> bool {
     tokio::time::timeout(time, future).await.is_ok()
 }
 
-fn listen(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
-async fn serve_admin(listener: TcpListener, admin: Arc<Admin>) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= ADMIN_CONNECTIONS {
-            connections.join_next().await;
-        }
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                connections.spawn(answer_operator(stream, Arc::clone(&admin)));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept on the admin listener");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
-async fn answer_operator(stream: TcpStream, admin: Arc<Admin>) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let response = admin.answer(&request);
-        async move { Ok::<_, std::convert::Infallible>(response) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(ADMIN_PATIENCE)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = pin!(connection).await {
-        tracing::debug!(%error, "an admin connection ended");
-    }
-}
-
 /// Threads for name look-ups, files and hashes of passwords, which have permits of their own.
 const BLOCKING_THREADS: usize = 260;
-/// Connections of operators at once.
-const ADMIN_CONNECTIONS: usize = 64;
-/// How long an operator's request may take to arrive, or the next one to come.
-const ADMIN_PATIENCE: Duration = Duration::from_secs(30);

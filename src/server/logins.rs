@@ -105,8 +105,29 @@ impl Users {
     }
 }
 
-/// Answers calls side by side, so many at once, until it is dropped.
-pub(super) async fn answer_calls(clerk: Clerk, mut calls: mpsc::Receiver<Asked>) {
+/// Answers calls until nobody can make any.
+pub(super) async fn answer_calls(clerk: Clerk, calls: mpsc::Receiver<Asked>) {
+    answer_side_by_side(calls, |call| {
+        let clerk = clerk.clone();
+        async move { clerk.answer(call).await }
+    })
+    .await;
+}
+
+/// The same for questions about users on other requests.
+pub(super) async fn answer_vouches(accounts: Arc<Accounts>, asks: mpsc::Receiver<Vouch>) {
+    answer_side_by_side(asks, |ask| {
+        let accounts = Arc::clone(&accounts);
+        async move { accounts.vouch(ask, LOCKOUT).await }
+    })
+    .await;
+}
+
+/// Answers whatever comes, so many at once; what is under way ends with it when it is dropped.
+async fn answer_side_by_side<T, F>(mut asked: mpsc::Receiver<T>, answer: impl Fn(T) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut answering = JoinSet::new();
     loop {
         if answering.len() >= MOST_AT_ONCE {
@@ -114,31 +135,9 @@ pub(super) async fn answer_calls(clerk: Clerk, mut calls: mpsc::Receiver<Asked>)
         }
         // Both may be dropped at their await: a call stays in the queue, a joined task is gone for good.
         tokio::select! {
-            call = calls.recv() => match call {
-                Some(call) => {
-                    let clerk = clerk.clone();
-                    answering.spawn(async move { clerk.answer(call).await });
-                }
-                None => return,
-            },
-            Some(_) = answering.join_next() => {}
-        }
-    }
-}
-
-/// The same for questions about users on other requests.
-pub(super) async fn answer_vouches(accounts: Arc<Accounts>, mut asks: mpsc::Receiver<Vouch>) {
-    let mut answering = JoinSet::new();
-    loop {
-        if answering.len() >= MOST_AT_ONCE {
-            answering.join_next().await;
-        }
-        // As above.
-        tokio::select! {
-            ask = asks.recv() => match ask {
-                Some(ask) => {
-                    let accounts = Arc::clone(&accounts);
-                    answering.spawn(async move { accounts.vouch(ask, LOCKOUT).await });
+            one = asked.recv() => match one {
+                Some(one) => {
+                    answering.spawn(answer(one));
                 }
                 None => return,
             },

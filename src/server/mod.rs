@@ -8,9 +8,11 @@ mod connection;
 mod control;
 mod listen;
 mod logins;
+mod operators;
 mod proxied;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod trial;
 mod upstreams;
 mod worker;
@@ -52,8 +54,9 @@ use connection::Patience;
 use control::Control;
 pub use control::Order;
 use control::StartFailure;
+use tls::{Ground, LiveTls};
 pub use trial::{Asked, Judged, Trial};
-use worker::{Stop, Worker};
+use worker::{Manner, Stop, Worker};
 
 /// What a gateway is started with beside its configuration.
 #[derive(Debug)]
@@ -122,6 +125,7 @@ pub struct Running {
 /// What the control thread tells when everything it needs is there.
 struct Ready {
     live: Arc<Live>,
+    tls: Option<Arc<LiveTls>>,
     admin_address: Option<SocketAddr>,
 }
 
@@ -144,8 +148,6 @@ impl Server {
             .map_err(|error| StartError::Listen(settings.listen.public, error))?;
         let admin_listener = settings.listen.admin.map(listen_for_operators).transpose()?;
         let room = Arc::new(Semaphore::new(settings.limits.connections));
-        let hops = Arc::new(TrustedProxies::new(settings.proxied.clone()));
-        let patience = Patience { head: settings.timeouts.header, idle: settings.timeouts.idle };
         let control = Control {
             path: PathBuf::from(path),
             clock: clock.clone(),
@@ -156,7 +158,7 @@ impl Server {
             stop,
         };
         let mut threads = Vec::with_capacity(workers + 1);
-        let store = settings.store.clone();
+        let (store, manner) = (settings.store.clone(), manner(&settings));
         let (desk, calls) = Desk::new();
         let first = control::First { settings, store, findings, admin_listener, calls };
         let (announce, announced) = oneshot::channel();
@@ -180,14 +182,12 @@ impl Server {
                 ids: RequestIds::new(random()?),
                 within: within(desk.clone()),
             };
-            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), (patience, &hops));
-            threads.push(spawn_worker(number, worker, listener, stopped.clone().into())?);
+            let tls = ready.tls.clone();
+            let worker = Worker::new(proxy, metrics.clone(), Arc::clone(&room), &manner, tls);
+            let stop = Stop { signal: stopped.clone() };
+            threads.push(spawn_worker(number, worker, listener, stop)?);
         }
-        let mut writer = None;
-        if writes_access_lines {
-            let access = access.clone();
-            writer = Some(spawn("access", move || access.drain_into(&mut std::io::stdout()))?);
-        }
+        let writer = writes_access_lines.then(|| write_lines(access.clone())).transpose()?;
         Ok(Running {
             public: listeners.address,
             admin: ready.admin_address,
@@ -198,6 +198,15 @@ impl Server {
             metrics,
             warnings: Report::new(source, warnings),
         })
+    }
+}
+
+/// How connections are treated, and which begin with a PROXY header.
+fn manner(settings: &Settings) -> Manner {
+    Manner {
+        patience: Patience { head: settings.timeouts.header, idle: settings.timeouts.idle },
+        http2: settings.http2,
+        proxied: Arc::new(TrustedProxies::new(settings.proxied.clone())),
     }
 }
 
@@ -222,6 +231,10 @@ fn spawn(
     run: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.into()).spawn(run)
+}
+
+fn write_lines(access: AccessLog) -> std::io::Result<JoinHandle<()>> {
+    spawn("access", move || access.drain_into(&mut std::io::stdout()))
 }
 
 fn spawn_worker(
@@ -311,7 +324,10 @@ pub fn compile(loaded: &mut Loaded, findings: &mut Findings) -> Option<Gateway> 
     let mut secrets = Secrets::new(loaded.source.folder());
     // Only what it says is wanted: `build` ends with nothing when there is an error.
     drop(logins::sealing(&settings, &mut secrets, findings));
-    let kept = Kept::new(Clock::system(), Metrics::new().ok()?, None, 0);
+    let (clock, metrics) = (Clock::system(), Metrics::new().ok()?);
+    let ground = Ground { metrics: &metrics, clock: &clock, before: None };
+    tls::compile(loaded, &settings, &ground, findings);
+    let kept = Kept::new(clock, metrics, None, 0);
     Gateway::build(loaded, &settings, &kept, findings).map(|built| {
         let Built { gateway, remotes: _, pools: _ } = built;
         gateway

@@ -131,10 +131,11 @@ impl Trial {
             Ok(parts) => parts,
             Err(status) => return Asked::Unread(status),
         };
+        let connected = Peer::direct(from);
         let peer = if self.gateway.trusted_proxies().contains(from) {
-            self.gateway.peer_behind(from, &parts.headers)
+            self.gateway.peer_behind(&connected, &parts.headers)
         } else {
-            Peer::direct(from)
+            connected
         };
         let mut trail = Trail::verbose(Instant::now());
         let recent = Recent::new();

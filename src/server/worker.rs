@@ -12,9 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection;
-use super::connection::Patience;
+use super::connection::{Patience, Protocol};
 use super::proxied;
 use super::proxied::Told;
+use super::tls::LiveTls;
+use crate::config::Http2Settings;
 use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
 use crate::proxy::Proxy;
@@ -27,12 +29,23 @@ pub(super) struct Worker {
     pub(super) proxy: Proxy,
     pub(super) draining: Notify,
     is_draining: AtomicBool,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     /// Counts connections of all workers together.
     room: Arc<Semaphore>,
-    patience: Patience,
+    pub(super) patience: Patience,
+    pub(super) http2: Http2Settings,
     /// Who must tell for whom it connects.
     proxied: Arc<TrustedProxies>,
+    tls: Option<Arc<LiveTls>>,
+}
+
+/// How a worker treats connections.
+#[derive(Clone, Debug)]
+pub(super) struct Manner {
+    pub(super) patience: Patience,
+    pub(super) http2: Http2Settings,
+    /// Who must tell for whom it connects.
+    pub(super) proxied: Arc<TrustedProxies>,
 }
 
 /// When a worker is to stop.
@@ -40,12 +53,6 @@ pub(super) struct Worker {
 pub(super) struct Stop {
     /// Set once draining begins: the instant at which it ends whatever is still under way.
     pub(super) signal: watch::Receiver<Option<Instant>>,
-}
-
-impl From<watch::Receiver<Option<Instant>>> for Stop {
-    fn from(signal: watch::Receiver<Option<Instant>>) -> Self {
-        Self { signal }
-    }
 }
 
 impl Stop {
@@ -66,15 +73,23 @@ impl Worker {
         proxy: Proxy,
         metrics: Metrics,
         room: Arc<Semaphore>,
-        (patience, proxied): (Patience, &Arc<TrustedProxies>),
+        manner: &Manner,
+        tls: Option<Arc<LiveTls>>,
     ) -> Self {
         let is_draining = AtomicBool::new(false);
-        let proxied = Arc::clone(proxied);
-        Self { proxy, draining: Notify::new(), is_draining, metrics, room, patience, proxied }
+        let Manner { patience, http2, proxied } = manner.clone();
+        let draining = Notify::new();
+        Self { proxy, draining, is_draining, metrics, room, patience, http2, proxied, tls }
     }
 
     pub(super) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a request ended in a panic.
+    pub(super) fn panicked(&self) {
+        self.metrics.panics.inc();
+        tracing::error!("a request ended in a panic; its connection or stream was closed");
     }
 
     /// Accepts and serves until told to stop, then lets what is under way finish.
@@ -156,20 +171,46 @@ impl Worker {
         self.metrics.connections.inc();
         let worker = Arc::clone(self);
         let open = self.metrics.connections.clone();
+        let open = OnDrop(Some(move || open.dec()));
+        // Two tasks, so that one in clear is not as large as one with a session.
+        let Some(tls) = self.tls.as_ref().map(|live| live.current()) else {
+            connections.spawn(async move {
+                let (_open, _place) = (open, place);
+                worker.serve_in_clear(stream, address.ip()).await
+            });
+            return;
+        };
         connections.spawn(async move {
-            let _open = OnDrop(Some(move || open.dec()));
-            let _place = place;
-            let (mut stream, patience) = (stream, worker.patience);
-            let mut client = address.ip();
-            if worker.proxied.contains(client) {
-                // Boxed: a connection of anybody else is not to be larger for it.
-                match Box::pin(worker.client_behind(&mut stream, client)).await {
-                    Some(told) => client = told,
-                    None => return Ok(()),
+            let (_open, _place, mut stream) = (open, place, stream);
+            let Some(client) = worker.client_of(&mut stream, address.ip()).await else {
+                return Ok(());
+            };
+            match tls.accept(stream, client).await {
+                Some((session, peer)) => {
+                    connection::serve(session, Protocol::Http1, peer, worker).await
                 }
+                None => Ok(()),
             }
-            connection::serve(stream, Peer::direct(client), worker, patience).await
         });
+    }
+
+    async fn serve_in_clear(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        socket: IpAddr,
+    ) -> Result<(), hyper::Error> {
+        let Some(client) = self.client_of(&mut stream, socket).await else { return Ok(()) };
+        let protocol = if self.http2.prior_knowledge { Protocol::Either } else { Protocol::Http1 };
+        connection::serve(stream, protocol, Peer::direct(client), self).await
+    }
+
+    /// The client of a connection: who opened it, unless that is one who must tell of another.
+    async fn client_of(&self, stream: &mut TcpStream, socket: IpAddr) -> Option<IpAddr> {
+        if !self.proxied.contains(socket) {
+            return Some(socket);
+        }
+        // Boxed: a connection of anybody else is not to be larger for it.
+        Box::pin(self.client_behind(stream, socket)).await
     }
 
     /// For whom a proxy connects; none when it does not tell, or not in time.
@@ -195,8 +236,7 @@ impl Worker {
             }
             Ok(Err(error)) => tracing::debug!(%error, "connection ended"),
             Err(error) if error.is_panic() => {
-                self.metrics.panics.inc();
-                tracing::error!("a request ended in a panic; its connection was closed");
+                self.panicked();
             }
             Err(_cancelled) => {}
         }

@@ -45,7 +45,7 @@ async fn an_ended_session_is_dead_until_its_last_token_is() {
     for id in &ids {
         store.open_session(&session(id.as_str(), &user, NOW.plus(DAY)), 9, NOW).await.unwrap();
     }
-    store.extend_session(&ids[1], NOW.plus(2 * DAY), NOW).await.unwrap();
+    store.extend_session(&ids[1], None, NOW.plus(2 * DAY), NOW).await.unwrap();
     for id in &ids[..2] {
         store.end_session(id, None, EndReason::Operator, NOW).await.unwrap();
     }

@@ -40,7 +40,7 @@ use place::Place;
 pub use record::{AppName, AppRecord, FoundSecret, NewApp, NewSecret, Scope, SecretRecord, Use};
 pub use revoked::{DeadSession, DeadToken};
 pub use session::{
-    EndReason, NewSession, Presented, RefreshTerms, Renewed, Rotation, SessionRecord,
+    EndReason, Extension, NewSession, Presented, RefreshTerms, Renewed, Rotation, SessionRecord,
 };
 pub use signing_keys::{NewSigningKey, SigningKeyRecord};
 pub use user::{

@@ -4,10 +4,10 @@ use sqlx::{Row, SqliteConnection};
 
 use super::Store;
 use super::error::StoreError;
-use super::second_factors::read_totp;
+use super::second_factors::{read_totp, remove_unconfirmed};
 use super::session::EndReason;
 use super::sessions::{Ending, end};
-use super::user::{Credentials, Login, PasswordRecord, Whose};
+use super::user::{Credentials, Login, PasswordRecord, UserRecord, Whose};
 use super::users::{read_user, read_user_by_login, revise_judged};
 use crate::clock::Timestamp;
 use crate::id::{SessionId, UserId};
@@ -32,32 +32,24 @@ impl Store {
         Ok(Credentials { user, passwords, totp })
     }
 
-    /// Replaces all passwords of a user by one and ends all sessions but `keep`.
+    /// Replaces all passwords of a user by one, ends all sessions but `keep`, and tells the user as it
+    /// is then.
     ///
-    /// An expired password is thereby renewed: the user is active again.
+    /// An expired password is thereby renewed: the user is active again. A second factor that awaits its
+    /// first code is taken away, since whoever knew the old password may have set it.
     pub async fn replace_passwords(
         &self,
         whose: impl Into<Whose<'_>>,
         phc: &Secret<String>,
         keep: Option<&SessionId>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<UserRecord, StoreError> {
         let whose = whose.into();
-        let id = whose.id;
         let mut act = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        revise_judged(&mut act, whose, now).await?;
-        sqlx::query("DELETE FROM passwords WHERE user = ?")
-            .bind(id.as_str())
-            .execute(&mut *act)
-            .await?;
-        insert_password(&mut act, id, phc, now).await?;
-        sqlx::query("UPDATE users SET state = 'active' WHERE id = ? AND state = 'expired'")
-            .bind(id.as_str())
-            .execute(&mut *act)
-            .await?;
-        end(&mut act, Ending::OfUser(id, keep), EndReason::PasswordChanged, now).await?;
+        replace(&mut act, whose, (phc, keep), now).await?;
+        let user = read_user(&mut act, whose.id).await?;
         act.commit().await?;
-        Ok(())
+        Ok(user)
     }
 
     /// Adds a password to those of a user, of whom `most` are allowed, and returns its number.
@@ -81,6 +73,8 @@ impl Store {
     }
 
     /// Removes one password of a user, but never the last one, and ends all sessions but `keep`.
+    ///
+    /// A second factor that awaits its first code goes with it, as with all passwords at once.
     pub async fn remove_password(
         &self,
         whose: impl Into<Whose<'_>>,
@@ -103,6 +97,7 @@ impl Store {
         if count_passwords(&mut act, id).await? == 0 {
             return Err(StoreError::LastPassword);
         }
+        remove_unconfirmed(&mut act, id).await?;
         sqlx::query("UPDATE users SET password_changed_at = ? WHERE id = ?")
             .bind(now.millis())
             .bind(id.as_str())
@@ -132,6 +127,29 @@ impl Store {
                 .await?;
         Ok(done.rows_affected() == 1)
     }
+}
+
+/// Replaces all passwords by the first of the pair and ends all sessions but the second.
+pub(super) async fn replace(
+    act: &mut SqliteConnection,
+    whose: Whose<'_>,
+    (phc, keep): (&Secret<String>, Option<&SessionId>),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let id = whose.id;
+    revise_judged(act, whose, now).await?;
+    sqlx::query("DELETE FROM passwords WHERE user = ?")
+        .bind(id.as_str())
+        .execute(&mut *act)
+        .await?;
+    insert_password(act, id, phc, now).await?;
+    sqlx::query("UPDATE users SET state = 'active' WHERE id = ? AND state = 'expired'")
+        .bind(id.as_str())
+        .execute(&mut *act)
+        .await?;
+    remove_unconfirmed(act, id).await?;
+    end(act, Ending::OfUser(id, keep), EndReason::PasswordChanged, now).await?;
+    Ok(())
 }
 
 pub(super) async fn insert_password(

@@ -144,6 +144,18 @@ impl Store {
     }
 }
 
+/// Takes a second factor away that awaits its first code; one in force stays.
+pub(super) async fn remove_unconfirmed(
+    act: &mut SqliteConnection,
+    id: &UserId,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM totps WHERE user = ? AND confirmed_at IS NULL")
+        .bind(id.as_str())
+        .execute(act)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn read_totp(
     act: &mut SqliteConnection,
     id: &UserId,

@@ -121,6 +121,17 @@ pub struct Presented<'a> {
     pub grace: Duration,
 }
 
+/// What came of asking for a further token of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extension {
+    /// It may be minted.
+    Granted,
+    /// The session is over, or there is none.
+    Ended,
+    /// It belongs to another application: the session has ended in this act.
+    OtherApp,
+}
+
 /// What came of presenting a refresh token.
 #[derive(Debug, PartialEq)]
 pub enum Rotation {

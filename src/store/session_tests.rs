@@ -72,12 +72,41 @@ async fn a_session_without_refresh_is_over_with_its_last_token() {
     store.open_session(&new, MOST, NOW).await.unwrap();
     let rotation = store.rotate_refresh(&presented(&new.id, 0), NOW).await.unwrap();
     assert_eq!(rotation, Rotation::Ended);
-    assert!(store.extend_session(&new.id, NOW.plus(2 * DAY), NOW.plus(DAY / 2)).await.unwrap());
-    assert!(store.extend_session(&new.id, NOW.plus(DAY), NOW).await.unwrap());
+    let extend = async |id: &SessionId, until, now| {
+        store.extend_session(id, None, until, now).await.unwrap()
+    };
+    let half = NOW.plus(DAY / 2);
+    assert_eq!(extend(&new.id, NOW.plus(2 * DAY), half).await, Extension::Granted);
+    assert_eq!(extend(&new.id, NOW.plus(DAY), NOW).await, Extension::Granted);
     assert_eq!(live(&store, None, NOW.plus(DAY)).await, ["s1"], "an end is not brought nearer");
     let over = NOW.plus(2 * DAY);
-    assert!(!store.extend_session(&new.id, over.plus(DAY), over).await.unwrap());
-    assert!(!store.extend_session(&SessionId::new("s2"), over, NOW).await.unwrap());
+    assert_eq!(extend(&new.id, over.plus(DAY), over).await, Extension::Ended);
+    assert_eq!(extend(&SessionId::new("s2"), over, NOW).await, Extension::Ended);
+}
+
+#[tokio::test]
+async fn a_session_is_not_extended_by_another_app_than_its_own() {
+    let (_folder, store, user) = with_user().await;
+    let (web, other) = (AppId::new("web"), AppId::new("other"));
+    let until = NOW.plus(2 * DAY);
+    let open = async |id: &str, app: Option<&AppId>| {
+        let new = NewSession { app: app.cloned(), refresh: None, ..session(id, &user) };
+        store.open_session(&new, MOST, NOW).await.unwrap();
+    };
+    let extend = async |id: &str, app| {
+        store.extend_session(&SessionId::new(id), app, until, NOW).await.unwrap()
+    };
+    for (id, thief) in [("s1", Some(&other)), ("s2", None)] {
+        open(id, Some(&web)).await;
+        assert_eq!(extend(id, Some(&web)).await, Extension::Granted);
+        assert_eq!(extend(id, thief).await, Extension::OtherApp);
+        assert!(!is_live(&store, id).await);
+        assert_eq!(extend(id, Some(&web)).await, Extension::Ended);
+    }
+    open("s3", None).await;
+    for app in [None, Some(&web), Some(&other)] {
+        assert_eq!(extend("s3", app).await, Extension::Granted);
+    }
 }
 
 #[tokio::test]
@@ -162,7 +191,8 @@ async fn a_session_is_ended_by_its_owner_alone() {
     let unknown = SessionId::new("s2");
     let unknown = store.end_session(&unknown, None, EndReason::Operator, NOW).await;
     assert!(matches!(unknown, Err(StoreError::NotFound)));
-    assert!(!store.extend_session(&id, NOW.plus(9 * DAY), NOW).await.unwrap());
+    let extended = store.extend_session(&id, None, NOW.plus(9 * DAY), NOW).await.unwrap();
+    assert_eq!(extended, Extension::Ended);
     assert_eq!(store.rotate_refresh(&presented(&id, 0), NOW).await.unwrap(), Rotation::Ended);
 }
 

@@ -7,7 +7,7 @@ use super::Store;
 use super::changes::{Kind, note_all};
 use super::error::StoreError;
 use super::revoked::MARGIN;
-use super::session::{EndReason, NewSession, SessionRecord};
+use super::session::{EndReason, Extension, NewSession, SessionRecord};
 use super::user::UserState;
 use super::users::read_user;
 use crate::clock::Timestamp;
@@ -63,24 +63,40 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that a further token of a session will live until `tokens_until`, before it is minted;
-    /// false when the session is over and no token may be.
+    /// Notes that a further token of a session, asked for by `app`, will live until `tokens_until`,
+    /// before it is minted.
+    ///
+    /// As with a refresh token, whoever comes with another application than the one that it is bound to
+    /// ends the session.
     pub async fn extend_session(
         &self,
         id: &SessionId,
+        app: Option<&AppId>,
         tokens_until: Timestamp,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let extended = sqlx::query(
-            "UPDATE sessions SET tokens_until = max(tokens_until, ?)
-             WHERE id = ? AND ended_at IS NULL AND over_at > ?",
-        )
-        .bind(tokens_until.millis())
-        .bind(id.as_str())
-        .bind(now.millis())
-        .execute(&self.pool)
-        .await?;
-        Ok(extended.rows_affected() == 1)
+    ) -> Result<Extension, StoreError> {
+        let mut act = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let row = sqlx::query(session_rows!("id = ? AND ended_at IS NULL AND over_at > ?"))
+            .bind(id.as_str())
+            .bind(now.millis())
+            .fetch_optional(&mut *act)
+            .await?;
+        let Some(session) = row.as_ref().map(session_of).transpose()? else {
+            return Ok(Extension::Ended);
+        };
+        let extension = if session.app.is_some() && session.app.as_ref() != app {
+            end(&mut act, Ending::One(id), EndReason::OtherApp, now).await?;
+            Extension::OtherApp
+        } else {
+            sqlx::query("UPDATE sessions SET tokens_until = max(tokens_until, ?) WHERE id = ?")
+                .bind(tokens_until.millis())
+                .bind(id.as_str())
+                .execute(&mut *act)
+                .await?;
+            Extension::Granted
+        };
+        act.commit().await?;
+        Ok(extension)
     }
 
     /// The next sessions after `after` that are not over, in the order they were opened, at most 200.

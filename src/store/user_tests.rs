@@ -227,7 +227,7 @@ async fn every_act_on_a_user_is_told_to_other_handles() {
             1 => store.set_state(id, UserState::Locked, NOW).await.unwrap(),
             2 => drop(store.add_password(id, &phc("2"), 2, NOW).await.unwrap()),
             3 => store.remove_password(id, 1, None, NOW).await.unwrap(),
-            4 => store.replace_passwords(id, &phc("3"), None, NOW).await.unwrap(),
+            4 => drop(store.replace_passwords(id, &phc("3"), None, NOW).await.unwrap()),
             5 => store.set_totp(id, b"s", false, NOW).await.unwrap(),
             6 => assert!(store.confirm_totp(id, b"s", 1, NOW).await.unwrap()),
             7 => store.remove_totp(id, NOW).await.unwrap(),
@@ -279,9 +279,10 @@ async fn a_new_password_replaces_all_and_renews_an_expired_one() {
     let id = &user.id;
     store.add_password(id, &phc("second"), 2, NOW).await.unwrap();
     store.set_state(id, UserState::Expired, NOW).await.unwrap();
-    store.replace_passwords(id, &phc("third"), None, NOW).await.unwrap();
+    let told = store.replace_passwords(id, &phc("third"), None, NOW).await.unwrap();
     assert_eq!(phcs(&store, id).await, [(3, "third".to_owned())]);
-    assert_eq!(store.show_user(id).await.unwrap().state, UserState::Active);
+    assert_eq!((told.state, told.password_count), (UserState::Active, 1));
+    assert_eq!(store.show_user(id).await.unwrap(), told);
     for state in [UserState::Locked, UserState::Disabled, UserState::Invited] {
         store.set_state(id, state, NOW).await.unwrap();
         store.replace_passwords(id, &phc("again"), None, NOW).await.unwrap();
@@ -297,7 +298,7 @@ async fn passwords_are_altered_only_as_they_were_judged() {
         let before = phcs(&store, &judged.id).await;
         let late = match act {
             0 => store.add_password(&judged, &phc("third"), 9, NOW).await.map(drop),
-            1 => store.replace_passwords(&judged, &phc("third"), None, NOW).await,
+            1 => store.replace_passwords(&judged, &phc("third"), None, NOW).await.map(drop),
             _ => store.remove_password(&judged, 1, None, NOW).await,
         };
         assert!(matches!(late, Err(StoreError::UserChanged)), "{act}");
@@ -346,6 +347,29 @@ async fn a_second_factor_is_in_force_once_its_first_code_was_shown() {
     assert_eq!(totp().await, None);
     assert!(!store.claim_totp_step(id, 9).await.unwrap());
     assert!(!store.confirm_totp(id, b"four", 9, NOW).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_seed_that_was_never_confirmed_goes_with_the_password() {
+    for (confirmed, act) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        let (_folder, store, user) = with_user().await;
+        let id = &user.id;
+        store.add_password(id, &phc("second"), 9, NOW).await.unwrap();
+        store.set_totp(id, b"seed", confirmed, NOW).await.unwrap();
+        let kept = async || store.credentials_of(id).await.unwrap().totp.is_some();
+        match act {
+            0 => drop(store.replace_passwords(id, &phc("third"), None, NOW).await.unwrap()),
+            _ => store.remove_password(id, 1, None, NOW).await.unwrap(),
+        }
+        assert_eq!(kept().await, confirmed, "{act}");
+        assert!(!store.confirm_totp(id, b"seed", 7, NOW).await.unwrap(), "{act}");
+    }
+    let (_folder, store, user) = with_user().await;
+    store.set_totp(&user.id, b"seed", false, NOW).await.unwrap();
+    let last = store.remove_password(&user.id, 1, None, NOW).await;
+    assert!(matches!(last, Err(StoreError::LastPassword)));
+    store.add_password(&user.id, &phc("second"), 9, NOW).await.unwrap();
+    assert!(store.confirm_totp(&user.id, b"seed", 7, NOW).await.unwrap(), "nothing was taken away");
 }
 
 #[tokio::test]
@@ -411,7 +435,7 @@ async fn whatever_alters_credentials_or_state_raises_the_revision() {
             0 => store.set_state(id, UserState::Locked, NOW).await.unwrap(),
             1 => drop(store.add_password(id, &phc("2"), 2, NOW).await.unwrap()),
             2 => store.remove_password(id, 1, None, NOW).await.unwrap(),
-            3 => store.replace_passwords(id, &phc("3"), None, NOW).await.unwrap(),
+            3 => drop(store.replace_passwords(id, &phc("3"), None, NOW).await.unwrap()),
             4 => store.set_totp(id, b"s", false, NOW).await.unwrap(),
             5 => drop(store.confirm_totp(id, b"s", 1, NOW).await.unwrap()),
             6 => store.set_recovery_codes(id, &[], NOW).await.unwrap(),

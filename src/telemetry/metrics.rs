@@ -29,8 +29,18 @@ pub struct Metrics {
     pub streams_cut: IntCounterVec,
     /// Client connections open now.
     pub connections: IntGauge,
+    /// Handshakes of TLS with clients, by outcome.
+    pub tls_handshakes: IntCounterVec,
+    /// Until when a certificate in force is good, by the first name in it.
+    pub tls_certificate_expiry: IntGaugeVec,
     /// Client connections refused because of a limit.
     pub connections_refused: IntCounter,
+    /// Client connections that speak HTTP/2 now; they are among all of them.
+    pub http2_connections: IntGauge,
+    /// Requests that came over HTTP/2.
+    pub http2_requests: IntCounter,
+    /// Those that ended before their answer was whole: the client gave up, or took too long.
+    pub http2_abandoned: IntCounter,
     /// Requests that were malformed below the level of a decision.
     pub malformed: IntCounter,
     /// Connections to upstreams, by upstream and outcome (`opened`, `failed`).
@@ -133,10 +143,33 @@ impl Metrics {
                 &["route", "reason"],
             )?,
             connections: gauge(r, "connections", "Client connections open now.")?,
+            tls_handshakes: counters(
+                r,
+                "tls_handshakes_total",
+                "Handshakes of TLS with clients.",
+                &["outcome"],
+            )?,
+            tls_certificate_expiry: int_gauges(
+                r,
+                "tls_certificate_expiry_timestamp_seconds",
+                "Until when a certificate in force is good.",
+                &["certificate"],
+            )?,
             connections_refused: counter(
                 r,
                 "connections_refused_total",
                 "Client connections refused because of a limit.",
+            )?,
+            http2_connections: gauge(
+                r,
+                "http2_connections",
+                "Client connections that speak HTTP/2 now.",
+            )?,
+            http2_requests: counter(r, "http2_requests_total", "Requests that came over HTTP/2.")?,
+            http2_abandoned: counter(
+                r,
+                "http2_abandoned_total",
+                "Requests over HTTP/2 that ended before their answer was whole.",
             )?,
             malformed: counter(
                 r,

@@ -34,6 +34,16 @@ pub struct UpstreamMetrics {
 }
 
 impl UpstreamMetrics {
+    /// Takes the gauges of an upstream away that nobody names any more; counters stay.
+    pub fn forget(metrics: &Metrics, upstream: &str) {
+        // An error says that there was none.
+        for state in ["healthy", "sick", "ejected"] {
+            let _ = metrics.upstream_endpoints.remove_label_values(&[upstream, state]);
+        }
+        let _ = metrics.upstream_in_flight.remove_label_values(&[upstream]);
+        let _ = metrics.upstream_queued.remove_label_values(&[upstream]);
+    }
+
     /// The children for `upstream`.
     pub fn new(metrics: &Metrics, upstream: &str) -> Self {
         let endpoints = |state| metrics.upstream_endpoints.with_label_values(&[upstream, state]);

@@ -93,7 +93,7 @@ impl LinkBody {
     /// The connection behind an answer that switched protocols.
     pub(super) fn into_tunnel(self) -> Option<Tunnel> {
         match (self.state, self.source) {
-            (State::Tunnel, Some(source)) => Some(Tunnel::new(source.link)),
+            (State::Tunnel, Some(source)) => Some(Tunnel::new(*source)),
             _ => None,
         }
     }

@@ -23,7 +23,6 @@ use crate::config::UpstreamHttp2;
 use crate::endpoint::Endpoint;
 use crate::endpoint::Load;
 use crate::endpoint::Pool;
-use crate::gateway::Sealed;
 
 /// An answer whose body is still to be read.
 enum Answered {
@@ -33,26 +32,19 @@ enum Answered {
     Stream(Box<(http2::Answer, http2::Ticket)>),
 }
 
-/// What is sent, as often as it may be.
-struct Parcel<'s> {
-    sealed: &'s Sealed,
-    pump: Pump,
-}
-
 impl Upstreams {
     pub(super) async fn send_either(
         &self,
         mut errand: Errand,
-        sealed: &Sealed,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
-        let pool = Arc::clone(&errand.destination.pool);
+        let pool = Arc::clone(&errand.destination().pool);
         let until = pool.settings().total_timeout.map(|timeout| {
             errand.timeout = errand.timeout.min(timeout);
             errand.now + timeout
         });
-        let mut parcel = Parcel { sealed, pump: Pump::new(body) };
-        let asking = self.ask_either(&pool, &mut errand, &mut parcel);
+        let mut pump = Pump::new(body);
+        let asking = self.ask_either(&pool, &mut errand, &mut pump);
         let outcome = match until {
             Some(until) => tokio::time::timeout_at(until.into(), asking)
                 .await
@@ -63,8 +55,9 @@ impl Upstreams {
         let escort = Escort { load, patience: pool.settings().read_timeout, until, late_at: None };
         match answered {
             Answered::Link(link, head, sending) => {
-                let (pools, destination) = (Arc::clone(&self.pools), errand.destination);
-                let (keeps_alive, escort) = (head.keeps_alive, Some(Box::new(escort)));
+                let (pools, destination) = (Arc::clone(&self.pools), errand.sealed.destination);
+                let keeps_alive = head.keeps_alive && destination.announces.is_none();
+                let escort = Some(Box::new(escort));
                 let sending = *sending;
                 let source = Source { link, sending, pools, destination, keeps_alive, escort };
                 let Head { response, framing, .. } = *head;
@@ -72,7 +65,6 @@ impl Upstreams {
             }
             Answered::Stream(answered) => {
                 let ((response, request), ticket) = *answered;
-                let pump = parcel.pump;
                 let body = |answer| StreamBody::new((answer, request), pump, escort, ticket);
                 Ok(response.map(|answer| ResponseBody::from(body(answer))))
             }
@@ -83,7 +75,7 @@ impl Upstreams {
         &self,
         pool: &Arc<Pool>,
         errand: &mut Errand,
-        parcel: &mut Parcel<'_>,
+        pump: &mut Pump,
     ) -> Result<(Answered, Load), UpstreamError> {
         let mut place = None;
         if let Some(room) = pool.room() {
@@ -95,7 +87,7 @@ impl Upstreams {
         let mut failed = None;
         loop {
             let mut load = next(pool, &tried, failed.take(), errand.now)?;
-            match self.ask_one(load.endpoint(), errand, parcel).await {
+            match self.ask_one(load.endpoint(), errand, pump).await {
                 Ok(answered) => {
                     note(pool, &mut load, answered.status());
                     load.keep(place);
@@ -114,33 +106,32 @@ impl Upstreams {
         &self,
         endpoint: &Endpoint,
         errand: &Errand,
-        parcel: &mut Parcel<'_>,
+        pump: &mut Pump,
     ) -> Result<Answered, Failure> {
-        let destination = &errand.destination;
+        let destination = errand.destination();
         if destination.transport.http2 == UpstreamHttp2::Auto
             && let Some(link) = self.pools.checkout(destination, endpoint.slot, errand.now)
         {
-            return self.ask_link(link, endpoint, errand, parcel).await;
+            return self.ask_link(link, endpoint, errand, pump).await;
         }
         let mut again = 0;
         loop {
             let opened = self.shares.take(destination, endpoint).await;
             let mut ticket = match opened.map_err(|error| Failure { error, is_unsent: true })? {
-                Opened::Link(link) => return self.ask_link(link, endpoint, errand, parcel).await,
+                Opened::Link(link) => return self.ask_link(link, endpoint, errand, pump).await,
                 Opened::Share(ticket) => ticket,
             };
-            let has_body = !parcel.pump.is_done();
-            let request = http2::request(parcel.sealed, has_body, &endpoint.address.to_string());
+            let has_body = !pump.is_done();
+            let request = http2::request(&errand.sealed, has_body, &endpoint.address.to_string());
             let request = request.map_err(unwritable)?;
-            let outcome =
-                http2::exchange(&mut ticket, request, &mut parcel.pump, errand.timeout).await;
+            let outcome = http2::exchange(&mut ticket, request, pump, errand.timeout).await;
             let (error, is_unprocessed) = match outcome {
                 Ok(answer) => return Ok(Answered::Stream(Box::new((answer, ticket)))),
                 Err(http2::Lost::Unprocessed(error)) => (error, true),
                 Err(http2::Lost::Other(error)) => (error, false),
             };
             let is_broken = matches!(error, UpstreamError::Broken(_));
-            let is_whole = parcel.pump.is_whole();
+            let is_whole = pump.is_whole();
             let may = is_unprocessed || (is_broken && ticket.is_reused && errand.may_repeat);
             if !may || !is_whole || again == MOST_AGAIN {
                 return Err(Failure { error, is_unsent: is_unprocessed && is_whole });
@@ -155,12 +146,12 @@ impl Upstreams {
         link: Box<Link>,
         endpoint: &Endpoint,
         errand: &Errand,
-        parcel: &mut Parcel<'_>,
+        pump: &mut Pump,
     ) -> Result<Answered, Failure> {
-        self.pools.give_back(&errand.destination, link);
+        self.pools.give_back(errand.destination(), link);
         let nothing = Pump::new(RequestBody::empty());
-        let body = std::mem::replace(&mut parcel.pump, nothing).into_body();
-        let mut sending = Box::new(Sending::new(parcel.sealed, body));
+        let body = std::mem::replace(pump, nothing).into_body();
+        let mut sending = Box::new(Sending::new(&errand.sealed, body));
         match self.ask(endpoint, errand, &mut sending).await {
             Ok((link, head)) => Ok(Answered::Link(link, Box::new(head), sending)),
             // The body went with it.

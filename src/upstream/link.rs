@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,11 +18,13 @@ use tokio::time::Sleep;
 
 use super::LOOK_EVERY;
 use super::UpstreamError;
+use super::announce;
 use super::body::BodyFault;
 use super::head;
 use super::head::{Head, HeadFault};
 use super::sending::{SendFault, Sending};
 use super::stream::Stream;
+use crate::endpoint::Address;
 use crate::endpoint::Connected;
 use crate::endpoint::Endpoint;
 use crate::gateway::Destination;
@@ -39,6 +42,9 @@ pub(super) struct Link {
     /// When the link was last given back.
     pub(super) idle_since: Instant,
     idle_timeout: Duration,
+    /// When it is too old to be kept, if its address was looked up: however busy it is, what the name
+    /// stands for by then is found out.
+    pub(super) expires: Option<Instant>,
     /// Under which terms it was opened.
     secured: Option<Arc<Secured>>,
     /// Under which number it is kept while nobody uses it.
@@ -67,9 +73,10 @@ impl Link {
     pub(super) async fn open(
         destination: &Destination,
         endpoint: &Endpoint,
+        client: IpAddr,
     ) -> Result<Self, UpstreamError> {
         let connected = connected(destination, endpoint)?;
-        let stream = connect(destination, endpoint).await?;
+        let stream = connect(destination, endpoint, Some(client)).await?;
         if stream.agreed_on_http2() {
             // What was asked for is a link; whoever shares connections asks for the other.
             let error = std::io::Error::other("the upstream changed to HTTP/2");
@@ -90,6 +97,7 @@ impl Link {
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             idle_since: Instant::now(),
             idle_timeout: destination.idle_timeout,
+            expires: expiry(endpoint),
             slot: endpoint.slot,
             connected,
             secured: destination.transport.secured.clone(),
@@ -261,13 +269,20 @@ pub(super) fn connected(
     }
 }
 
+/// When a connection opened now is too old to be kept, if its address was looked up.
+pub(super) fn expiry(endpoint: &Endpoint) -> Option<Instant> {
+    matches!(endpoint.address, Address::Name(..)).then(|| Instant::now() + LOOKED_UP_AGAIN)
+}
+
 /// Opens a connection within the destination's `connect_timeout`, TLS included.
 pub(super) async fn connect(
     destination: &Destination,
     endpoint: &Endpoint,
+    client: Option<IpAddr>,
 ) -> Result<Stream, UpstreamError> {
     let secured = destination.transport.secured.as_ref();
-    let connecting = Stream::connect(endpoint, secured);
+    let header = destination.announces.map(|version| announce::header(version, client));
+    let connecting = Stream::connect(endpoint, header.as_deref(), secured);
     tokio::time::timeout(destination.connect_timeout, connecting)
         .await
         .map_err(|_| UpstreamError::ConnectTimeout)?
@@ -297,5 +312,7 @@ impl From<Lost> for UpstreamError {
     }
 }
 
+/// How long a name stands for the address that it was first found to.
+const LOOKED_UP_AGAIN: Duration = Duration::from_mins(1);
 /// Room that is made for one read, in bytes.
 const READ_AT_ONCE: usize = 8 * 1024;

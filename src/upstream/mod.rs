@@ -2,6 +2,7 @@
 //!
 //! No decision is taken here and no status is known; each worker has its own [`Upstreams`].
 
+mod announce;
 mod answer_body;
 mod body;
 mod chunked;
@@ -21,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use http::HeaderMap;
 use http::Method;
 use http::Response;
 use http::request::Parts;
@@ -87,10 +87,8 @@ pub enum UpstreamError {
 /// One request on its way.
 #[derive(Debug)]
 struct Errand {
-    destination: Arc<Destination>,
-    method: Method,
-    /// The head of a request that may open a WebSocket.
-    websocket: Option<HeaderMap>,
+    /// The request, and where it may go.
+    sealed: Sealed,
     /// Whether doing it twice does no harm.
     may_repeat: bool,
     /// How long the first byte of an answer may take, from `now` on.
@@ -104,14 +102,6 @@ struct Failure {
     error: UpstreamError,
     /// It got nothing of the request.
     is_unsent: bool,
-}
-
-impl Errand {
-    /// Whether an answer that switches protocols does what was asked for.
-    fn may_switch(&self, head: &Head) -> bool {
-        let answer = head.response.headers();
-        self.websocket.as_ref().is_some_and(|request| tunnel::agrees(answer, request))
-    }
 }
 
 impl Upstreams {
@@ -145,25 +135,18 @@ impl Upstreams {
         let timeout = pass.route().response_timeout;
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
         let sealed = pass.seal(parts);
-        if sealed.destination.transport.http2 != UpstreamHttp2::Never {
-            let destination = Arc::clone(&sealed.destination);
-            // No route to it may open a WebSocket.
-            let method = sealed.parts.method.clone();
-            let websocket = None;
-            let errand = Errand { destination, method, websocket, may_repeat, timeout, now };
-            return Box::pin(self.send_either(errand, &sealed, body)).await;
+        let errand = Errand { sealed, may_repeat, timeout, now };
+        if errand.destination().transport.http2 != UpstreamHttp2::Never {
+            return Box::pin(self.send_either(errand, body)).await;
         }
-        let mut sending = Sending::new(&sealed, body);
-        let Sealed { parts, destination, ours: _, opens_websocket } = sealed;
-        let (method, websocket) = (parts.method, opens_websocket.then_some(parts.headers));
-        let errand = Errand { destination, method, websocket, may_repeat, timeout, now };
-        let Some(endpoint) = &errand.destination.sole else {
+        let mut sending = Sending::new(&errand.sealed, body);
+        let Some(endpoint) = &errand.destination().sole else {
             // Boxed: what it needs must not make every other request larger.
             return Box::pin(self.send_to_pool(errand, sending)).await;
         };
         let (link, head) =
             self.ask(endpoint, &errand, &mut sending).await.map_err(|failure| failure.error)?;
-        let (pools, destination) = (Arc::clone(&self.pools), errand.destination);
+        let (pools, destination) = (Arc::clone(&self.pools), errand.sealed.destination);
         let keeps_alive = head.keeps_alive;
         let source = Source { link, sending, pools, destination, keeps_alive, escort: None };
         Ok(head.response.map(|()| ResponseBody::from(LinkBody::new(head.framing, source))))
@@ -176,19 +159,20 @@ impl Upstreams {
         errand: &Errand,
         sending: &mut Sending,
     ) -> Result<(Box<Link>, Head), Failure> {
-        let mut reused = self.pools.checkout(&errand.destination, endpoint.slot, errand.now);
+        let destination = errand.destination();
+        let mut reused = self.pools.checkout(destination, endpoint.slot, errand.now);
         loop {
             let is_reused = reused.is_some();
             let mut link = match reused.take() {
                 Some(link) => link,
                 None => self
                     .pools
-                    .open(&errand.destination, endpoint)
+                    .open(destination, endpoint, errand.sealed.client)
                     .await
                     .map_err(|error| Failure { error, is_unsent: true })?,
             };
-            match link.exchange(sending, &errand.method, errand.now, errand.timeout).await {
-                Ok(head) if head.framing == Framing::Tunnel && !errand.may_switch(&head) => {
+            match link.exchange(sending, errand.method(), errand.now, errand.timeout).await {
+                Ok(head) if !errand.may_be(&head) => {
                     let error = UpstreamError::Refused(HeadFault::Upgrade);
                     return Err(Failure { error, is_unsent: false });
                 }
@@ -211,6 +195,23 @@ impl Upstreams {
     }
 }
 
+impl Errand {
+    const fn destination(&self) -> &Arc<Destination> {
+        &self.sealed.destination
+    }
+
+    const fn method(&self) -> &Method {
+        &self.sealed.parts.method
+    }
+
+    /// Whether an answer may be what it is: only who asked for a WebSocket gets one.
+    fn may_be(&self, head: &Head) -> bool {
+        let Sealed { parts, opens_websocket, .. } = &self.sealed;
+        head.framing != Framing::Tunnel
+            || (*opens_websocket && tunnel::agrees(head.response.headers(), &parts.headers))
+    }
+}
+
 impl From<&UpstreamError> for Denial {
     fn from(error: &UpstreamError) -> Self {
         match error {
@@ -221,8 +222,12 @@ impl From<&UpstreamError> for Denial {
             UpstreamError::RequestBody(BodyFault::TooLarge) => Self::BodyTooLarge,
             UpstreamError::RequestBody(BodyFault::TooSlow) => Self::BodyTimeout,
             UpstreamError::RequestBody(BodyFault::Broken) => Self::BodyBroken,
-            UpstreamError::Full => Self::UpstreamFull,
-            UpstreamError::Unfit => Self::UpstreamUnfit,
+            UpstreamError::Full => {
+                Self::UpstreamBusy("the upstream has no room for another request")
+            }
+            UpstreamError::Unfit => {
+                Self::UpstreamBusy("no endpoint of the upstream is fit to be asked")
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The unused connections of one worker, per endpoint; the last one used is the first one taken.
 
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -54,8 +55,9 @@ impl Pools {
         &self,
         destination: &Destination,
         endpoint: &Endpoint,
+        client: IpAddr,
     ) -> Result<Box<Link>, UpstreamError> {
-        let link = Link::open(destination, endpoint).await.map(Box::new);
+        let link = Link::open(destination, endpoint, client).await.map(Box::new);
         let outcome = if link.is_ok() { "opened" } else { "failed" };
         self.connections.with_label_values(&[destination.name.as_str(), outcome]).inc();
         link
@@ -63,10 +65,11 @@ impl Pools {
 
     /// Keeps a connection whose answer was read to its end.
     pub(super) fn give_back(&self, destination: &Destination, mut link: Box<Link>) {
-        if link.is_wanted() {
+        let now = Instant::now();
+        if link.is_wanted() || link.expires.is_some_and(|at| now >= at) {
             return;
         }
-        link.idle_since = Instant::now();
+        link.idle_since = now;
         let slot = link.slot;
         let mut stacks = self.lock();
         if stacks.len() <= slot {
@@ -95,6 +98,7 @@ impl Pools {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::net::Ipv4Addr;
     use std::pin::pin;
     use std::sync::Arc;
     use std::task::Poll;
@@ -138,8 +142,10 @@ mod tests {
             idle_timeout: Duration::from_secs(10),
             idle_connections: 1,
             connections: None,
+            announces: None,
         };
-        let link = pools.open(&destination, sole(&destination)).await.unwrap();
+        let link =
+            pools.open(&destination, sole(&destination), Ipv4Addr::LOCALHOST.into()).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
         (destination, theirs, link)
     }
@@ -174,6 +180,20 @@ mod tests {
             pools.give_back(&destination, link);
             assert!(!checkout_when_exhausted(&pools, &destination).await, "{says:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_by_name_is_kept_until_the_name_is_looked_up_again() {
+        let pools = Pools::new(&Metrics::new().unwrap());
+        let (destination, _theirs, mut link) = linked(&pools).await;
+        assert_eq!(link.expires, None, "an address stays what it is");
+        let now = Instant::now();
+        link.expires = Some(now + Duration::from_secs(100));
+        pools.give_back(&destination, link);
+        let mut link = pools.checkout(&destination, sole(&destination).slot, now).unwrap();
+        link.expires = Some(now);
+        pools.give_back(&destination, link);
+        assert!(pools.checkout(&destination, sole(&destination).slot, now).is_none());
     }
 
     #[tokio::test]

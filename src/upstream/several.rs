@@ -50,7 +50,7 @@ impl Upstreams {
         mut errand: Errand,
         mut sending: Sending,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
-        let pool = Arc::clone(&errand.destination.pool);
+        let pool = Arc::clone(&errand.destination().pool);
         let until = pool.settings().total_timeout.map(|timeout| {
             // An endpoint that lets it pass is to blame for that.
             errand.timeout = errand.timeout.min(timeout);
@@ -66,8 +66,9 @@ impl Upstreams {
         let (link, head, load) = outcome.inspect_err(|error| count_refusal(&pool, error))?;
         let patience = pool.settings().read_timeout;
         let escort = Some(Box::new(Escort { load, patience, until, late_at: None }));
-        let (pools, destination) = (Arc::clone(&self.pools), errand.destination);
-        let keeps_alive = head.keeps_alive;
+        let (pools, destination) = (Arc::clone(&self.pools), errand.sealed.destination);
+        // A connection that tells of one client is not for the next.
+        let keeps_alive = head.keeps_alive && destination.announces.is_none();
         let source = Source { link, sending, pools, destination, keeps_alive, escort };
         Ok(head.response.map(|()| ResponseBody::from(LinkBody::new(head.framing, source))))
     }

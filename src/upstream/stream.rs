@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -26,23 +26,33 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Connects, and sets up TLS where there is to be any; the caller says how long that may take.
+    /// Connects, writes what stands before everything else, and sets up TLS where there is to be any;
+    /// the caller says how long that may take.
     pub(super) async fn connect(
         endpoint: &Endpoint,
+        first: Option<&[u8]>,
         secured: Option<&Arc<Secured>>,
     ) -> io::Result<Self> {
-        let stream = match &endpoint.address {
-            Address::Socket(address) => TcpStream::connect(address).await?,
-            Address::Name(name, port) => connect_by_name(name, *port).await?,
-            Address::Unix(path) => return UnixStream::connect(path).await.map(Self::Unix),
+        let mut stream = match &endpoint.address {
+            Address::Socket(address) => Self::Tcp(TcpStream::connect(address).await?),
+            Address::Name(name, port) => Self::Tcp(connect_by_name(name, *port).await?),
+            Address::Unix(path) => Self::Unix(UnixStream::connect(path).await?),
         };
-        stream.set_nodelay(true)?;
-        let Some(secured) = secured else { return Ok(Self::Tcp(stream)) };
-        let connector = TlsConnector::from(Arc::clone(&secured.config));
-        let name = secured.name.clone().or_else(|| endpoint.server_name.clone());
-        let name = name.ok_or(io::ErrorKind::InvalidInput)?;
-        let stream = connector.connect(name, stream).await?;
-        Ok(Self::Tls(Box::new(stream)))
+        if let Self::Tcp(stream) = &stream {
+            stream.set_nodelay(true)?;
+        }
+        if let Some(first) = first {
+            stream.write_all(first).await?;
+        }
+        match (stream, secured) {
+            (Self::Tcp(stream), Some(secured)) => {
+                let connector = TlsConnector::from(Arc::clone(&secured.config));
+                let name = secured.name.clone().or_else(|| endpoint.server_name.clone());
+                let name = name.ok_or(io::ErrorKind::InvalidInput)?;
+                Ok(Self::Tls(Box::new(connector.connect(name, stream).await?)))
+            }
+            (stream, _) => Ok(stream),
+        }
     }
 
     /// Reads what is there, without waiting and outside of the task's budget.

@@ -17,12 +17,16 @@ use http::HeaderName;
 use http::header;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::answer_body::Source;
 use super::link::Link;
+use super::several::Escort;
 
 /// The upstream's side of a tunnel.
 #[derive(Debug)]
 pub struct Tunnel {
     link: Box<Link>,
+    /// Counts it where requests are counted, to its end.
+    _escort: Option<Box<Escort>>,
     up: Flow,
     down: Flow,
 }
@@ -45,10 +49,15 @@ enum State {
 }
 
 impl Tunnel {
-    pub(super) fn new(mut link: Box<Link>) -> Self {
+    pub(super) fn new(source: Source) -> Self {
+        let Source { mut link, mut escort, .. } = source;
+        // The endpoint agreed; how long it stays is no merit and no fault.
+        if let Some(escort) = &mut escort {
+            escort.load.succeeded();
+        }
         // Sent behind the head of the answer.
         let held = link.read.split().freeze();
-        Self { link, up: Flow::default(), down: Flow { held, ..Flow::default() } }
+        Self { link, _escort: escort, up: Flow::default(), down: Flow { held, ..Flow::default() } }
     }
 
     /// Takes what the client sent before it knew of the answer.

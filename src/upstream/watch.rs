@@ -14,8 +14,10 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::MissedTickBehavior;
 
+use super::announce;
 use super::stream::Stream;
 use crate::config::HealthSettings;
+use crate::config::ProxyHeader;
 use crate::endpoint::Address;
 use crate::endpoint::Checked;
 use crate::endpoint::Endpoint;
@@ -24,6 +26,7 @@ use crate::endpoint::Pool;
 /// Asks each endpoint how it fares, all at once, and then again after the interval.
 pub async fn check(pool: Arc<Pool>) {
     let Some(health) = pool.settings().health.clone() else { return };
+    let announces = pool.settings().proxy_protocol;
     let mut ticks = tokio::time::interval(health.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -32,7 +35,7 @@ pub async fn check(pool: Arc<Pool>) {
         let checks = endpoints.iter().map(|endpoint| {
             let (pool, health) = (&pool, &health);
             let check = async move {
-                let fault = check_one(endpoint, health).await.err();
+                let fault = check_one(endpoint, health, announces).await.err();
                 pool.checked(endpoint, Checked { at: Instant::now(), fault });
             };
             Box::pin(check)
@@ -62,8 +65,12 @@ pub async fn resolve(pool: Arc<Pool>) {
 }
 
 /// What is wrong with an endpoint, if anything is.
-async fn check_one(endpoint: &Endpoint, health: &HealthSettings) -> Result<(), String> {
-    let status = tokio::time::timeout(health.timeout, ask(endpoint, &health.path))
+async fn check_one(
+    endpoint: &Endpoint,
+    health: &HealthSettings,
+    announces: Option<ProxyHeader>,
+) -> Result<(), String> {
+    let status = tokio::time::timeout(health.timeout, ask(endpoint, &health.path, announces))
         .await
         .map_err(|_| "no answer in time".to_owned())?
         .map_err(|error| error.to_string())?;
@@ -75,9 +82,10 @@ async fn check_one(endpoint: &Endpoint, health: &HealthSettings) -> Result<(), S
 }
 
 /// The status with which a path is answered.
-async fn ask(endpoint: &Endpoint, path: &str) -> io::Result<u16> {
+async fn ask(endpoint: &Endpoint, path: &str, announces: Option<ProxyHeader>) -> io::Result<u16> {
+    let header = announces.map(|version| announce::header(version, None));
     // In clear: those behind TLS have no active checks.
-    let mut stream = Stream::connect(endpoint, None).await?;
+    let mut stream = Stream::connect(endpoint, header.as_deref(), None).await?;
     let host = match &endpoint.address {
         Address::Socket(_) | Address::Name(..) => endpoint.address.to_string(),
         Address::Unix(_) => "localhost".to_owned(),

@@ -6,7 +6,6 @@ use portcullis::store::UserState;
 use serde_json::{Value, json};
 
 use crate::world::Ask;
-use crate::world::Setup;
 use crate::world::World;
 use crate::world::people::{People, now};
 
@@ -25,13 +24,7 @@ fn gateway(people: &People) -> World {
   - { match: "GET /optional", to: api, require: "basic?" }
   - { match: "GET /api/control", to: api, require: app }
 "#;
-    Setup::new()
-        .checks(checks)
-        .routes(routes)
-        .defaults("{ forward: { X-Auth-User: user.id, X-App-Id: app.id } }")
-        .extra(&people.lines())
-        .extra("login: [ { dialect: redis-7.8 } ]")
-        .start()
+    people.setup(checks, routes, "redis-7.8").start()
 }
 
 fn basic(login: &str, password: &str) -> String {

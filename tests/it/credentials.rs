@@ -18,7 +18,7 @@ fn other_token() -> String {
 
 #[test]
 fn both_gates_must_open() {
-    let world = World::usual();
+    let world = World::usual_over_both();
     world.pass(&Ask::get("/api/x").signed());
     world.deny(&Ask::get("/api/x"), &[401]);
     world.deny(&Ask::get("/api/x").keyed(), &[401]);
@@ -27,7 +27,7 @@ fn both_gates_must_open() {
 
 #[test]
 fn an_application_key_is_right_or_wrong_as_a_whole() {
-    let world = World::usual();
+    let world = World::usual_over_both();
     let with = |key: &str| Ask::get("/api/x").bearing(token()).field("X-App-Key", key);
     for key in [
         "",
@@ -60,7 +60,7 @@ fn an_application_key_is_right_or_wrong_as_a_whole() {
 
 #[test]
 fn a_credential_that_occurs_twice_is_refused() {
-    let world = World::usual();
+    let world = World::usual_over_both();
     let signed = || Ask::get("/api/x").signed();
     let cases = [
         signed().bearing(&other_token()),
@@ -89,7 +89,7 @@ fn a_credential_that_occurs_twice_is_refused() {
 
 #[test]
 fn only_the_form_of_a_bearer_token_is_one() {
-    let world = World::usual();
+    let world = World::usual_over_both();
     let with = |value: &str| Ask::get("/api/x").keyed().raw_line(format!("Authorization:{value}"));
     let t = token();
     for value in [
@@ -142,7 +142,7 @@ fn only_the_form_of_a_bearer_token_is_one() {
 
 #[test]
 fn two_blanks_after_the_scheme_never_change_who_is_calling() {
-    let world = World::usual();
+    let world = World::usual_over_both();
     let ask = Ask::get("/api/x").keyed().field("Authorization", format!("Bearer  {}", token()));
     let answer = world.answer(&ask);
     assert!([200, 401].contains(&answer.status()), "{answer:?}");
@@ -152,7 +152,7 @@ fn two_blanks_after_the_scheme_never_change_who_is_calling() {
 
 #[test]
 fn a_credential_in_a_place_nobody_configured_is_no_credential() {
-    let world = World::usual();
+    let world = World::usual_over_both();
     let t = token();
     let keyed = || Ask::get("/api/x").keyed();
     let form = format!("access_token={t}");
@@ -183,7 +183,7 @@ fn a_credential_in_a_place_nobody_configured_is_no_credential() {
 
 #[test]
 fn a_credential_beside_the_good_one_is_not_looked_at() {
-    let world = World::usual();
+    let world = World::usual_over_both();
     let other = other_token();
     for ask in [
         Ask::get(&format!("/api/x?access_token={other}")).signed(),
@@ -196,7 +196,7 @@ fn a_credential_beside_the_good_one_is_not_looked_at() {
 
 #[test]
 fn the_application_key_stays_with_the_gateway() {
-    let world = World::usual();
+    let world = World::usual_over_both();
     let forwarded = world.pass(&Ask::get("/api/x").signed());
     assert!(forwarded.fields.lacks("x-app-key"));
     assert!(!format!("{forwarded:?}").contains(APP_KEY));

@@ -24,7 +24,7 @@ fn a_request_names_exactly_one_host() {
 
 #[test]
 fn a_host_with_two_readings_is_a_bad_request() {
-    let world = World::usual();
+    let world = World::usual_over_both();
     for host in [
         "gw.test, evil.test",
         "gw.test,evil.test",
@@ -95,7 +95,7 @@ fn a_host_is_one_whatever_its_case_its_port_and_its_final_dot() {
 
 #[test]
 fn an_address_is_a_host_too() {
-    let world = World::usual();
+    let world = World::usual_over_both();
     for host in ["127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080", "localhost"] {
         world.pass(&Ask::get("/api/x").signed().instead("Host", host));
     }

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use crate::world::Ask;
 use crate::world::DEADLINE;
 use crate::world::Message;
-use crate::world::Setup;
 use crate::world::World;
 use crate::world::keys::NOW;
 use crate::world::people::{People, code, now};
@@ -29,13 +28,7 @@ fn gateway(people: &People) -> World {
   - { match: "POST /v1.0/private/small", to: api, require: ping, second_factor: true, body: 64B }
   - { match: "GET /api/control", to: api, require: app }
 "#;
-    Setup::new()
-        .checks(checks)
-        .routes(routes)
-        .defaults("{ forward: { X-Auth-User: user.id, X-App-Id: app.id } }")
-        .extra(&people.lines())
-        .extra("login: [ { dialect: ping-proxies } ]")
-        .start()
+    people.setup(checks, routes, "ping-proxies").start()
 }
 
 /// Moves the clock on, and waits until the gateway has heard of its store after that.

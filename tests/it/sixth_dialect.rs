@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::world::people::People;
-use crate::world::{Ask, DEADLINE, Setup, World};
+use crate::world::{Ask, DEADLINE, World};
 
 const PASSWORD: &str = "correct horse";
 
@@ -25,14 +25,7 @@ fn gateway(people: &People) -> World {
   - { match: "* /things/**", to: api, require: sixth }
   - { match: "GET /api/control", to: api, require: app }
 "#;
-    Setup::new()
-        .file("sixth.yaml", &readme())
-        .checks(checks)
-        .routes(routes)
-        .defaults("{ forward: { X-Auth-User: user.id, X-App-Id: app.id } }")
-        .extra(&people.lines())
-        .extra("login: [ { dialect: \"file:sixth.yaml\" } ]")
-        .start()
+    people.setup(checks, routes, "\"file:sixth.yaml\"").file("sixth.yaml", &readme()).start()
 }
 
 fn login(world: &World, body: &str) -> (u16, Value) {

@@ -198,7 +198,8 @@ impl Denied {
 impl Allowed {
     fn of(mut pass: Pass, mut parts: Parts, peer: &Peer, masks: &Masks) -> Self {
         crate::proxy::prepare(&mut parts, peer, &mut pass);
-        let Sealed { mut parts, ours, destination, opens_websocket: _ } = pass.seal(parts);
+        let Sealed { mut parts, ours, destination, client: _, opens_websocket: _ } =
+            pass.seal(parts);
         parts.headers.extend(ours.into_iter().map(|(name, value)| (Some(name), value)));
         Self {
             upstream: destination.name.to_string(),
@@ -236,7 +237,7 @@ impl Masks {
                     masks.parameters.extend(parameters.map(str::to_owned));
                 }
                 CheckSettings::Header(header) => masks.headers.push(header.name.clone()),
-                CheckSettings::Basic => {}
+                CheckSettings::Basic | CheckSettings::Certificate(_) => {}
             }
         }
         masks

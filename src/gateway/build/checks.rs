@@ -10,6 +10,7 @@ use crate::config::AppKeySettings;
 use crate::config::At;
 use crate::config::AudienceSettings;
 use crate::config::Carrier;
+use crate::config::CertificateSettings;
 use crate::config::CheckSettings;
 use crate::config::Findings;
 use crate::config::HeaderSettings;
@@ -35,6 +36,7 @@ use crate::dialect::Dialect;
 use crate::fetch::Address;
 use crate::fetch::Plain;
 use crate::gateway::basic::BasicGate;
+use crate::gateway::certificate::CertificateGate;
 use crate::gateway::checks::{AppGate, Check, Gate, HeaderGate, MOST_CHECKS, UserGate};
 use crate::gateway::door::Service;
 use crate::gateway::kept::Kept;
@@ -101,6 +103,9 @@ pub(super) fn compile(
                 Some(Gate::Header(HeaderGate { name, attribute }))
             }
             CheckSettings::Basic => Some(ground.basic_gate()),
+            CheckSettings::Certificate(certificate) => {
+                ground.certificate_gate(*certificate, written.place, findings)
+            }
         };
         if let Some(gate) = gate {
             let number = ground.kept.check_number(name);
@@ -126,7 +131,9 @@ fn knows_users(settings: &Settings) -> bool {
     settings.checks.values().any(|check| match check {
         CheckSettings::Basic => true,
         CheckSettings::Jwt(entries) => entries.iter().any(is_own),
-        CheckSettings::AppKey(_) | CheckSettings::Header(_) => false,
+        CheckSettings::AppKey(_) | CheckSettings::Header(_) | CheckSettings::Certificate(_) => {
+            false
+        }
     })
 }
 
@@ -181,6 +188,22 @@ impl Ground<'_> {
         self.compiled.addresses.extend(app.client_address.clone());
         let keys = Arc::clone(&self.apps);
         Some(Gate::App(AppGate { location, keys, client_address: app.client_address.clone() }))
+    }
+
+    fn certificate_gate(
+        &self,
+        certificate: CertificateSettings,
+        place: Place,
+        findings: &mut Findings,
+    ) -> Option<Gate> {
+        let tls = self.settings.listen.tls.as_ref();
+        if tls.and_then(|tls| tls.clients.as_ref()).is_none() {
+            findings
+                .error(place, "no client is ever asked for a certificate")
+                .help("name who certifies clients: `listen.public.tls.client_ca`");
+            return None;
+        }
+        Some(Gate::Certificate(CertificateGate(certificate)))
     }
 
     /// The upstream never sees a password.

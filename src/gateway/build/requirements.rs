@@ -3,6 +3,7 @@
 use crate::config::At;
 use crate::config::Check;
 use crate::config::Findings;
+use crate::config::Holder;
 use crate::config::Loaded;
 use crate::config::Place;
 use crate::gateway::denial::Kind;
@@ -19,8 +20,9 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new(loaded: &Loaded) -> Self {
         let checks = loaded.document.checks.iter().map(|(name, check)| {
-            let kind = match check.value {
-                Check::AppKey(_) => Kind::App,
+            let kind = match &check.value {
+                Check::ClientCertificate(check) if check.holder() == Holder::User => Kind::User,
+                Check::AppKey(_) | Check::ClientCertificate(_) => Kind::App,
                 Check::Jwt(_) => Kind::User,
                 Check::Basic(_) => Kind::Basic,
                 Check::Header(_) => Kind::Header,

@@ -218,7 +218,7 @@ impl Ground<'_> {
         let checks = require.checks();
         let mut gates = checks.iter().filter_map(|index| match &self.checks.get(index.0)?.gate {
             Gate::User(user) => user.dialect.clone(),
-            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) => None,
+            Gate::App(_) | Gate::Basic(_) | Gate::Header(_) | Gate::Certificate(_) => None,
         });
         gates.next().map_or(Voice::Plain, Voice::Dialect)
     }
@@ -354,6 +354,7 @@ fn destination(
         idle_timeout: upstream.idle_timeout,
         idle_connections: upstream.idle_connections,
         connections: upstream.connections,
+        announces: upstream.proxy_protocol,
     }
 }
 
@@ -373,7 +374,10 @@ fn forward_rules(
             Some(fact) => rules.push(ForwardRule { name: header, fact }),
             None => findings
                 .error(fact.place, format!("`{}` is no fact about the caller", **fact))
-                .help("write app.id, app.scopes, user.id, user.issuer, or user.CLAIM such as user.sub"),
+                .help(
+                    "write app.id, app.scopes, user.id, user.issuer, user.CLAIM such as user.sub, \
+                     certificate.subject, certificate.sha256, certificate.dns or certificate.uris",
+                ),
         }
     }
     rules

@@ -119,6 +119,9 @@ impl Walk<'_> {
         match name {
             "user" => self.refuse(id, "`user` has no value of its own; ask `user.present`"),
             "app" => self.refuse(id, "`app` has no value of its own; ask `app.present`"),
+            "certificate" => {
+                self.refuse(id, "`certificate` has no value of its own; ask `certificate.present`")
+            }
             "request" => self.refuse(id, "`request` has no value of its own"),
             _ => self.refuse(id, format!("no variable is named `{name}`")),
         }
@@ -163,7 +166,9 @@ impl Walk<'_> {
             return Ok(None);
         }
         let kind = match (root.as_str(), field) {
-            ("user" | "app", "present") => Kind::Boolean,
+            ("user" | "app" | "certificate", "present") => Kind::Boolean,
+            ("certificate", "subject" | "issuer" | "sha256") => Kind::Text,
+            ("certificate", "dns" | "uris" | "emails") => Kind::List,
             ("user", "id" | "issuer") | ("app", "id") => Kind::Text,
             ("user", "permissions") | ("app", "scopes") => Kind::List,
             ("user", "claims") => Kind::Claims,
@@ -337,7 +342,7 @@ fn is_named(node: &IdedExpr, root: &str) -> bool {
 }
 
 fn is_reserved(name: &str) -> bool {
-    matches!(name, "user" | "app" | "request")
+    matches!(name, "user" | "app" | "certificate" | "request")
 }
 
 fn is_can(call: &CallExpr) -> bool {

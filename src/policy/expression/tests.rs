@@ -31,6 +31,7 @@ fn user_with(claims: Json) -> Arc<Subject> {
         claims,
         permissions: Permissions::of_claim(&json!({"Users": ["view", "edit"], "Tags": []})),
         expires_at: Timestamp::from_seconds(0),
+        bound_to: None,
         own: None,
     })
 }
@@ -48,7 +49,7 @@ fn everybody() -> Principal {
         "https://example.com/roles": ["auditor"],
         "mixed": [1, "a", [true]],
     }));
-    Principal { app: Some(app()), user: Some(user), facts: None }
+    Principal { app: Some(app()), user: Some(user), facts: None, certificate: None }
 }
 
 fn with_facts<R>(principal: &Principal, ask: impl FnOnce(&Facts<'_>) -> R) -> R {
@@ -327,7 +328,7 @@ fn the_deepest_expression_evaluates_on_an_ordinary_stack() {
 fn an_oversized_claim_fails_the_expression() {
     let with_groups = |count: usize| {
         let user = user_with(json!({ "groups": vec!["g"; count] }));
-        Principal { app: None, user: Some(user), facts: None }
+        Principal { app: None, user: Some(user), facts: None, certificate: None }
     };
     // The list itself counts.
     assert_eq!(evaluate("'g' in user.claims.groups", &with_groups(1023)), Ok(true));

@@ -31,6 +31,7 @@ use cel::context::VariableResolver;
 use serde_json::Map;
 use serde_json::Value;
 
+use crate::certificate::Certificate;
 use crate::policy::Facts;
 use crate::principal::Permissions;
 
@@ -80,6 +81,10 @@ impl<'a> Bindings<'a> {
         }
     }
 
+    fn certificate(&self) -> Option<&'a Certificate> {
+        self.facts.principal.certificate.as_deref()
+    }
+
     fn param(&self, number: &str) -> Option<&'a str> {
         let range = self.facts.params.get(number.parse::<usize>().ok()?)?;
         self.facts.path.get(range.clone())
@@ -96,6 +101,15 @@ impl VariableResolver for Bindings<'_> {
             "user.claims" => CowVal::Borrowed(&user?.claims),
             GRANTS => CowVal::Borrowed(&user?.grants),
             "user.permissions" => permissions(user?.grants.0),
+            "certificate.present" => CowVal::owned(CelBool::from(self.certificate().is_some())),
+            "certificate.subject" => text_of(&self.certificate()?.subject),
+            "certificate.issuer" => text_of(&self.certificate()?.issuer),
+            "certificate.sha256" => {
+                CowVal::owned(CelString::from(self.certificate()?.digest.to_string()))
+            }
+            "certificate.dns" => texts(self.certificate()?.dns.iter().map(String::as_str)),
+            "certificate.uris" => texts(self.certificate()?.uris.iter().map(String::as_str)),
+            "certificate.emails" => texts(self.certificate()?.emails.iter().map(String::as_str)),
             "app.present" => CowVal::Borrowed(&self.app_present),
             "app.id" => CowVal::Borrowed(self.app_id.as_ref()?),
             "app.scopes" => {
@@ -157,6 +171,10 @@ fn permissions(permissions: &Permissions) -> CowVal<'_, '_> {
             verbs.iter().map(move |verb| format!("{resource}:{verb}"))
         })),
     }
+}
+
+fn text_of(text: &str) -> CowVal<'_, '_> {
+    CowVal::owned(CelString::from(text))
 }
 
 fn texts<'b, T: Into<CelString<'b>>>(texts: impl Iterator<Item = T>) -> CowVal<'b, 'b> {

@@ -25,21 +25,21 @@ use hyper::upgrade::Parts;
 use hyper_util::rt::TokioIo;
 
 use super::super::worker::Worker;
-use super::Patience;
-use super::Stream;
+use super::{LINGER_BYTES, LINGER_FOR, Patience, Stream, poll_drop};
 use crate::inquiry::Peer;
 use crate::proxy::{Answer, Over, Switched, Tunnel};
 use crate::upstream::AnswerFault;
 
-/// Serves a connection to its end; one that opens while the worker drains serves one request.
+/// Serves a connection that was accepted at `opened` to its end; one that opens while the worker
+/// drains serves one request.
 pub(super) async fn serve<S: Stream>(
     stream: S,
-    peer: Peer,
+    (peer, opened): (Peer, Instant),
     worker: Arc<Worker>,
     patience: Patience,
 ) -> Result<(), hyper::Error> {
     let switched = Mutex::new(None);
-    converse(stream, (&peer, &worker), patience, &switched).await?;
+    converse(stream, (&peer, opened), (&worker, patience), &switched).await?;
     let tunnel = switched.into_inner().unwrap_or_else(PoisonError::into_inner);
     let Some(mut tunnel) = tunnel else { return Ok(()) };
     // Of this very type: nobody else makes connections.
@@ -54,12 +54,12 @@ pub(super) async fn serve<S: Stream>(
 /// Speaks HTTP, to the end of the connection or of its being HTTP's.
 async fn converse<S: Stream>(
     stream: S,
-    (peer, worker): (&Peer, &Worker),
-    patience: Patience,
+    (peer, opened): (&Peer, Instant),
+    (worker, patience): (&Worker, Patience),
     switched: &Mutex<Option<Tunnel>>,
 ) -> Result<(), hyper::Error> {
     let mut is_last = worker.is_draining();
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::new(Activity::new(opened));
     let io = Watched {
         inner: TokioIo::new(stream),
         activity: Arc::clone(&activity),
@@ -185,9 +185,9 @@ struct Activity {
 }
 
 impl Activity {
-    fn new() -> Self {
+    const fn new(opened: Instant) -> Self {
         Self {
-            opened: Instant::now(),
+            opened,
             phase: AtomicU8::new(HEAD),
             since_nanos: AtomicU64::new(0),
             had_body: AtomicBool::new(false),
@@ -282,20 +282,9 @@ enum Lingering {
 
 impl<S: Stream> Watched<S> {
     fn poll_linger(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<io::Result<()>> {
-        let mut dropped = [0; 4096];
-        while left > 0 {
-            let mut buf = hyper::rt::ReadBuf::new(&mut dropped);
-            if Pin::new(&mut self.inner).poll_read(cx, buf.unfilled())?.is_pending() {
-                self.lingering = Lingering::Reading(left);
-                return Poll::Pending;
-            }
-            match buf.filled().len() {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        self.lingering = Lingering::Reading(0);
-        Poll::Ready(Ok(()))
+        let outcome = poll_drop(&mut self.inner, cx, &mut left);
+        self.lingering = Lingering::Reading(left);
+        outcome
     }
 }
 
@@ -386,7 +375,3 @@ const COPIED: usize = 2048;
 /// Stands above every bound of ours, so that too long a target or header is refused with a document;
 /// hyper refuses bare what is larger still.
 const LARGEST_HEAD: usize = 128 * 1024;
-/// Bytes of an unread body that are read and dropped while closing.
-const LINGER_BYTES: usize = 1024 * 1024;
-/// How long that may take.
-const LINGER_FOR: Duration = Duration::from_secs(1);

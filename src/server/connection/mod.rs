@@ -1,10 +1,18 @@
 //! One client connection: which protocol it speaks, over whatever stream.
 
+mod first_bytes;
 mod http1;
+mod http2;
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use std::time::Instant;
 
+use hyper::rt::Read;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -34,12 +42,64 @@ impl Stream for TcpStream {
     }
 }
 
+/// What a connection speaks, as far as it is known before its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    /// Chosen with ALPN, for example.
+    #[expect(dead_code, reason = "chosen once there is ALPN")]
+    Http2,
+    /// Its first bytes will tell.
+    Either,
+}
+
 /// Serves a connection to its end; one that opens while the worker drains serves one request.
 pub(super) async fn serve<S: Stream>(
     stream: S,
+    protocol: Protocol,
     peer: Peer,
     worker: Arc<Worker>,
-    patience: Patience,
 ) -> Result<(), hyper::Error> {
-    http1::serve(stream, peer, worker, patience).await
+    let opened = Instant::now();
+    let patience = worker.patience;
+    match protocol {
+        Protocol::Http1 => http1::serve(stream, (peer, opened), worker, patience).await,
+        Protocol::Http2 => http2::serve(stream, (peer, opened), worker, patience).await,
+        Protocol::Either => {
+            let first = first_bytes::begins_http2(stream);
+            match tokio::time::timeout(patience.head, first).await {
+                Ok(Ok((stream, true))) => {
+                    http2::serve(stream, (peer, opened), worker, patience).await
+                }
+                Ok(Ok((stream, false))) => {
+                    http1::serve(stream, (peer, opened), worker, patience).await
+                }
+                // Gone, or silent for too long.
+                Ok(Err(_)) | Err(_) => Ok(()),
+            }
+        }
+    }
 }
+
+/// Reads and drops what `stream` still brings, until its end or until nothing is `left` to drop.
+fn poll_drop<S: Stream>(
+    stream: &mut TokioIo<S>,
+    cx: &mut Context<'_>,
+    left: &mut usize,
+) -> Poll<io::Result<()>> {
+    let mut dropped = [0; 4096];
+    while *left > 0 {
+        let mut buf = hyper::rt::ReadBuf::new(&mut dropped);
+        ready!(Pin::new(&mut *stream).poll_read(cx, buf.unfilled()))?;
+        *left = match buf.filled().len() {
+            0 => 0,
+            read => left.saturating_sub(read),
+        };
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Bytes of an unread body or of frames that are read and dropped while closing.
+const LINGER_BYTES: usize = 1024 * 1024;
+/// How long that may take.
+const LINGER_FOR: Duration = Duration::from_secs(1);

@@ -22,7 +22,7 @@ pub(in crate::upstream) fn request(
     has_body: bool,
     fallback: &str,
 ) -> Result<Request<()>, http::Error> {
-    let Sealed { parts, ours, destination, opens_websocket: _ } = sealed;
+    let Sealed { parts, ours, destination, .. } = sealed;
     let Parts { method, uri, headers, .. } = parts;
     let is_secured = destination.transport.secured.is_some();
     let mut target = http::uri::Parts::default();

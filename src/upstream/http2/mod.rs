@@ -26,7 +26,7 @@ use prometheus::IntCounterVec;
 use tokio::sync::Semaphore;
 
 use super::UpstreamError;
-use super::link::{Link, connect, connected};
+use super::link::{Link, connect, connected, expiry};
 use super::stream::Stream;
 use crate::config::UpstreamHttp2;
 use crate::endpoint::Connected;
@@ -68,6 +68,8 @@ struct Share {
     secured: Option<Arc<Secured>>,
     idle_since: Instant,
     idle_timeout: Duration,
+    /// When no other stream begins on it, since its address was looked up long ago.
+    expires: Option<Instant>,
 }
 
 /// Leave to begin one stream.
@@ -118,7 +120,7 @@ impl Shares {
         endpoint: &Endpoint,
     ) -> Result<Opened, UpstreamError> {
         let connected = connected(destination, endpoint)?;
-        let stream = connect(destination, endpoint).await?;
+        let stream = connect(destination, endpoint, None).await?;
         let transport = &destination.transport;
         if transport.secured.is_some() && !stream.agreed_on_http2() {
             if transport.http2 == UpstreamHttp2::Auto {
@@ -141,6 +143,7 @@ impl Shares {
             secured: transport.secured.clone(),
             idle_since: Instant::now(),
             idle_timeout: destination.idle_timeout,
+            expires: expiry(endpoint),
         };
         let ticket = share.ticket(false);
         self.with_slot(endpoint.slot, |slot| slot.shares.push(share));
@@ -197,10 +200,11 @@ impl Share {
         }
     }
 
-    /// Whether another stream may begin on it: neither ended nor about to (GOAWAY).
+    /// Whether another stream may begin on it: neither too old, nor ended, nor about to (GOAWAY).
     fn is_open(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         !self.is_over.load(Ordering::Relaxed)
+            && self.expires.is_none_or(|at| Instant::now() < at)
             && !matches!(self.send.poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 

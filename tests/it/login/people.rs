@@ -32,19 +32,19 @@ pub fn add(people: &People, name: &str, words: &mut Words) {
 /// Alters what a user may do.
 pub fn permit(people: &People, (login, clock): (&str, &Clock), permissions: &Value) {
     let id = find(people, login);
-    people.act(async |store| store.set_permissions(&id, permissions, clock.now()).await.unwrap());
+    people.alter(&async |store| store.set_permissions(&id, permissions, clock.now()).await);
 }
 
 /// Alters what is known about a user.
 pub fn describe(people: &People, (login, clock): (&str, &Clock), change: &Value) {
     let (id, change) = (find(people, login), change.as_object().expect("a map"));
-    people.act(async |store| store.set_attributes(&id, change, clock.now()).await.unwrap());
+    people.alter(&async |store| store.set_attributes(&id, change, clock.now()).await);
 }
 
 /// Alters the state of a user.
 pub fn turn(people: &People, (login, clock): (&str, &Clock), state: &str) {
     let (id, state) = (find(people, login), UserState::parse(state).expect("a state"));
-    people.act(async |store| store.set_state(&id, state, clock.now()).await.unwrap());
+    people.alter(&async |store| store.set_state(&id, state, clock.now()).await);
 }
 
 fn find(people: &People, login: &str) -> UserId {

@@ -15,6 +15,7 @@ use super::stage::becomes;
 use super::stage::from;
 use super::stage::hashes;
 use super::stage::login;
+use super::stage::operate;
 use super::stage::setup;
 use super::stage::started;
 use super::stage::thing;
@@ -132,8 +133,12 @@ fn tokens_are_judged_as_fast_while_two_hundred_sign_in() {
 
 #[test]
 fn without_a_store_nobody_signs_in_and_tokens_are_good_for_a_while() {
-    let world = world_with(&["anna"]);
+    let world = world_with(&["anna", "berta"]);
     let ask = thing("native", &token(&world, "native", "anna"));
+    // Once this was heard of, no older news of anna is: what is known of her from then on stays.
+    let other = thing("native", &token(&world, "native", "berta"));
+    operate(world.folder(), &["user", "disable", "berta"]);
+    becomes(&world, &other, 401);
     world.pass(&ask);
     let elsewhere = TempDir::new().unwrap();
     let files = ["portcullis.db", "portcullis.db-wal", "portcullis.db-shm"];

@@ -1,5 +1,6 @@
 //! What an upstream has no room for is refused at once, and says when to come back.
 
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -59,6 +60,7 @@ fn a_client_that_goes_away_frees_its_place() {
     eventually("one waits", || shown(&world)["queued"] == 1);
     second.reset();
     eventually("none waits", || shown(&world)["queued"] == 0);
+    upstream.wait("the first asked", |seen| seen.heads() == 1);
     first.reset();
     eventually("none under way", || shown(&world)["in_flight"] == 0);
     assert_eq!(heads(&upstream), 1);
@@ -121,5 +123,55 @@ fn connections_are_bounded_and_come_free() {
     }
     for _ in 0..3 {
         assert_eq!(status(&world, &get()), 200);
+    }
+}
+
+#[test]
+fn whatever_becomes_of_requests_every_place_comes_free() {
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
+    let ends = [
+        always(&[Step::Body, Step::text(GOOD)]),
+        always(&[Step::Body, Step::text(half), Step::Close]),
+        always(&[Step::Body, Step::Reset]),
+        always(&[Step::Silence]),
+    ];
+    let mut urls: Vec<_> = ends.iter().map(Upstream::url).collect();
+    urls.push(nobody());
+    let keys = ", in_flight: 6, queue: 4, queue_timeout: 20ms, timeout: 30ms, connections: 5, \
+                eject: { failures: 3, for: 20ms }, retry: { attempts: 2 }";
+    let world = before_with(4, &urls, keys);
+    thread::scope(|scope| {
+        for number in 0..12 {
+            let world = &world;
+            scope.spawn(move || ask_restlessly(world, number));
+        }
+    });
+    let is_free = || {
+        let shown = shown(&world);
+        let endpoints = shown["endpoints"].as_array().unwrap();
+        let pending = endpoints.iter().all(|one| one["pending"] == 0);
+        pending && shown["in_flight"] == 0 && shown["queued"] == 0
+    };
+    eventually("every place is free", is_free);
+    let open: i64 = shown(&world)["endpoints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["connections"].as_i64().unwrap())
+        .sum();
+    assert!((0..=5).contains(&open), "only one of them keeps connections: {open}");
+}
+
+/// Many requests, of which some are given up.
+fn ask_restlessly(world: &World, number: usize) {
+    for n in 0..40 {
+        let ask = if n % 2 == 0 { get() } else { Ask::post("/pool/x", "hi") };
+        let mut client = world.connect();
+        client.send(&ask.bytes());
+        if usize::is_multiple_of(n + number, 5) {
+            client.reset();
+        } else if let Ok(answer) = client.answer(ask.method()) {
+            assert!([200, 502, 503, 504].contains(&answer.status()), "{answer:?}");
+        }
     }
 }

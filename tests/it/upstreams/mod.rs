@@ -1,5 +1,6 @@
 //! Upstreams of several endpoints: who is asked, who rests, what is asked again, and what is refused.
 
+mod announced;
 mod bounds;
 mod deadlines;
 mod health;
@@ -20,7 +21,12 @@ use crate::world::World;
 
 /// A gateway whose `/pool/**` leads, for everybody, to these servers.
 fn before(urls: &[String], keys: &str) -> World {
-    let mut setup = Setup::new().extra("workers: 1");
+    before_with(1, urls, keys)
+}
+
+/// The same with so many workers.
+fn before_with(workers: usize, urls: &[String], keys: &str) -> World {
+    let mut setup = Setup::new().extra(&format!("workers: {workers}"));
     let urls: Vec<_> = urls.iter().map(|url| format!("\"{url}\"")).collect();
     let urls = urls.join(", ");
     setup.more_upstreams = format!(", many: {{ endpoints: [{urls}]{keys} }}");

@@ -104,3 +104,29 @@ fn operators_see_every_upstream() {
     assert!((world.metric(many) - 2.0).abs() < 0.1);
     world.deny(&Ask::get("/upstreams").signed(), &[404]);
 }
+
+#[test]
+fn an_upstream_that_is_not_named_any_more_is_not_shown() {
+    let (a, b) = (Upstream::echo(), Upstream::echo());
+    let world = before(&urls(&[&a, &b]), "");
+    assert_eq!(status(&world, &get()), 200);
+    let many = "portcullis_upstream_endpoints{state=\"healthy\",upstream=\"many\"}";
+    assert!((world.metric(many) - 2.0).abs() < 0.1);
+    let named = format!(", many: {{ endpoints: [\"{}\", \"{}\"] }}", a.url(), b.url());
+    world.reload_with("to: many", "to: api").unwrap();
+    assert!((world.metric(many) - 2.0).abs() < 0.1, "named, though no route leads there");
+    world.reload_with(&named, "").unwrap();
+    let page = world.admin("/metrics").text();
+    assert!(!page.contains("portcullis_upstream_endpoints"), "{page}");
+    assert!(!world.admin("/upstreams").text().contains("many"));
+}
+
+#[test]
+fn a_name_with_one_address_needs_no_setting() {
+    let upstream = Upstream::echo();
+    let world = before(&[format!("http://localhost:{}", upstream.address().port())], "");
+    for _ in 0..3 {
+        assert_eq!(status(&world, &get()), 200);
+    }
+    assert_eq!(upstream.look(Record::connections), 1, "looked up once, and the connection kept");
+}

@@ -13,6 +13,9 @@ pub const APP: &str = "mobile";
 /// The token of a user who holds the role `reader`.
 pub static TOKEN: LazyLock<String> = LazyLock::new(|| P256.token("ES256", &claims()));
 
+/// A name and a value.
+pub type RawField = (Vec<u8>, Vec<u8>);
+
 /// A request under construction; every part can be any bytes.
 #[derive(Clone)]
 pub struct Ask {
@@ -93,6 +96,29 @@ impl Ask {
     /// The method, which decides how the answer is framed.
     pub fn method(&self) -> &str {
         &self.method
+    }
+
+    /// The same request for HTTP/2: its fields, and its body. The first `Host` becomes the authority.
+    pub fn over_http2(&self) -> (Vec<RawField>, Vec<u8>) {
+        let method = self.method.as_bytes().to_vec();
+        let target = self.line.get(method.len() + 1..).unwrap_or_default();
+        let target = target.strip_suffix(b" HTTP/1.1").unwrap_or(target).to_vec();
+        let mut fields =
+            vec![(b":method".to_vec(), method), (b":scheme".to_vec(), b"http".to_vec())];
+        fields.push((b":path".to_vec(), target));
+        let mut rest = Vec::new();
+        for line in &self.lines {
+            let colon = line.iter().position(|byte| *byte == b':').expect("a field");
+            let (name, value) =
+                (line[..colon].to_ascii_lowercase(), line[colon + 1..].trim_ascii());
+            if name == b"host" && fields.len() == 3 {
+                fields.push((b":authority".to_vec(), value.to_vec()));
+            } else {
+                rest.push((name, value.to_vec()));
+            }
+        }
+        fields.extend(rest);
+        (fields, self.body.clone())
     }
 
     /// All of it.

@@ -43,13 +43,45 @@ impl Authority {
         pem("CERTIFICATE", &self.certificate)
     }
 
+    /// Its certificate, as it is.
+    pub fn der(&self) -> CertificateDer<'static> {
+        self.certificate.clone().into()
+    }
+
     /// Certifies a new key for a server of this DNS name.
     pub fn certify(&self, host: &str, period: Period) -> Shown {
+        self.certify_as("server", &[Name::Dns(host)], period)
+    }
+
+    /// Certifies a new key for whoever has this common name and these other names.
+    pub fn certify_as(&self, subject: &str, names: &[Name<'_>], period: Period) -> Shown {
         let (pair, private) = pair();
-        // subjectAltName with one dNSName.
-        let names = seq(&[&[6, 3, 0x55, 0x1d, 17], &tlv(4, &seq(&[&tlv(0x82, host.as_bytes())]))]);
-        let der = certificate((self.name, "server"), period, &pair, &names, &self.pair);
+        let names: Vec<_> = names.iter().map(Name::encoded).collect();
+        let names: Vec<_> = names.iter().map(Vec::as_slice).collect();
+        // subjectAltName
+        let names = seq(&[&[6, 3, 0x55, 0x1d, 17], &tlv(4, &seq(&names))]);
+        let der = certificate((self.name, subject), period, &pair, &names, &self.pair);
         (der.into(), private)
+    }
+}
+
+/// A name under subjectAltName.
+pub enum Name<'a> {
+    /// Of a host.
+    Dns(&'a str),
+    /// Of anything.
+    Uri(&'a str),
+    /// Of a mailbox.
+    Email(&'a str),
+}
+
+impl Name<'_> {
+    fn encoded(&self) -> Vec<u8> {
+        match self {
+            Self::Email(name) => tlv(0x81, name.as_bytes()),
+            Self::Dns(name) => tlv(0x82, name.as_bytes()),
+            Self::Uri(name) => tlv(0x86, name.as_bytes()),
+        }
     }
 }
 

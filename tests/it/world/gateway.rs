@@ -20,9 +20,14 @@ use super::APP_KEY;
 use super::Ask;
 use super::Client;
 use super::End;
+use super::Gone;
+use super::Http2;
 use super::Message;
 use super::TOKEN;
 use super::Upstream;
+use super::authority::Shown;
+use super::authority::pems;
+use super::http2;
 use super::keys::NOW;
 use super::keys::P256;
 use super::keys::jwks;
@@ -45,6 +50,10 @@ pub struct Setup {
     pub delay: String,
     /// How long requests in flight may take.
     pub grace: String,
+    /// The value of `listen.public`.
+    pub public: String,
+    /// Whether files are watched.
+    pub is_watching: bool,
     /// The value of `access_log`.
     pub access_log: String,
     /// What the gateway takes for the time.
@@ -55,6 +64,7 @@ pub struct Setup {
     pub listen_keys: String,
     /// The server behind the gateway.
     pub upstream: Upstream,
+    wires: &'static [Wire],
 }
 
 /// Open, closed and reserved ground: `/public`, `/api` and `/api/admin`.
@@ -93,13 +103,26 @@ impl Setup {
             extra: String::new(),
             delay: "0s".into(),
             grace: "10s".into(),
+            public: "\"127.0.0.1:0\"".into(),
+            is_watching: false,
             access_log: "{ enabled: false }".into(),
             clock: Clock::manual(Timestamp::from_seconds(NOW)),
             more_upstreams: String::new(),
             listen_keys: String::new(),
             files: vec![("keys.json".into(), jwks(&[&P256]))],
             upstream,
+            wires: &[Wire::Http1],
         }
+    }
+
+    /// Lets clients speak HTTP/2 as well.
+    pub fn http2(self) -> Self {
+        self.extra("http2: { prior_knowledge: true }")
+    }
+
+    /// Sends whatever passes or is denied over both protocols.
+    pub fn over_both(self) -> Self {
+        Self { wires: &[Wire::Http1, Wire::Http2], ..self.http2() }
     }
 
     /// Replaces the routes.
@@ -126,6 +149,24 @@ impl Setup {
         self
     }
 
+    /// Speaks TLS with these keys, such as `certificate: file:a.crt, key: file:a.key`.
+    pub fn tls(mut self, keys: &str) -> Self {
+        self.public = format!("{{ address: \"127.0.0.1:0\", tls: {{ {keys} }} }}");
+        self
+    }
+
+    /// Watches the files on disk.
+    pub fn watching(mut self) -> Self {
+        self.is_watching = true;
+        self
+    }
+
+    /// Adds a certificate and its key as `NAME.crt` and `NAME.key`.
+    pub fn pair(self, name: &str, shown: &Shown) -> Self {
+        let [certificate, key] = pems(shown);
+        self.file(&format!("{name}.crt"), &certificate).file(&format!("{name}.key"), &key)
+    }
+
     /// Adds keys to the upstream `api`, such as `timeout: 1s`.
     pub fn upstream_keys(mut self, keys: &str) -> Self {
         self.upstream_keys = format!(", {keys}");
@@ -150,10 +191,10 @@ impl Setup {
     pub fn text(&self) -> String {
         let digest = Digest::of(APP_KEY.as_bytes());
         let Self { checks, routes, defaults, upstream_keys, extra, upstream, .. } = self;
-        let Self { delay, grace, access_log, more_upstreams, listen_keys, .. } = self;
+        let Self { delay, grace, access_log, more_upstreams, public, listen_keys, .. } = self;
         let url = upstream.url();
         format!(
-            "listen: {{ public: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"{listen_keys} }}\n\
+            "listen: {{ public: {public}, admin: \"127.0.0.1:0\"{listen_keys} }}\n\
              access_log: {access_log}\n\
              shutdown: {{ delay: {delay}, grace: {grace} }}\n\
              upstreams: {{ api: {{ url: \"{url}\"{upstream_keys} }}{more_upstreams} }}\n\
@@ -196,11 +237,12 @@ impl Setup {
         let folder = TempDir::new().unwrap();
         let path = self.write(&folder);
         let clock = self.clock;
-        let options = Options { clock: clock.clone(), ..Options::default() };
+        let watches_files = self.is_watching;
+        let options = Options { clock: clock.clone(), watches_files, ..Options::default() };
         let running = Server::start(&path, options).map_err(|error| error.to_string())?;
         let controls = AtomicUsize::new(0);
-        let control = TOKEN.clone();
-        Ok(World { running, upstream: self.upstream, clock, folder, controls, control })
+        let (control, wires) = (TOKEN.clone(), self.wires);
+        Ok(World { running, upstream: self.upstream, clock, folder, controls, control, wires })
     }
 }
 
@@ -215,6 +257,14 @@ pub struct World {
     folder: TempDir,
     controls: AtomicUsize,
     control: String,
+    wires: &'static [Wire],
+}
+
+/// What a request is sent over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wire {
+    Http1,
+    Http2,
 }
 
 impl World {
@@ -222,6 +272,18 @@ impl World {
     #[track_caller]
     pub fn usual() -> Self {
         Setup::new().start()
+    }
+
+    /// The usual deployment, where each request is sent over HTTP/1.1 and over HTTP/2.
+    #[track_caller]
+    pub fn usual_over_both() -> Self {
+        Setup::new().over_both().start()
+    }
+
+    /// A new connection that speaks HTTP/2.
+    #[track_caller]
+    pub fn connect_http2(&self) -> Http2 {
+        Http2::connect(self.running.public())
     }
 
     /// Uses another token for the good request that follows each refusal.
@@ -234,6 +296,23 @@ impl World {
     #[track_caller]
     pub fn connect(&self) -> Client {
         Client::connect(self.running.public())
+    }
+
+    #[track_caller]
+    fn answer_over(&self, wire: Wire, ask: &Ask) -> Message {
+        if wire == Wire::Http1 {
+            return self.answer(ask);
+        }
+        let mut client = self.connect_http2();
+        let stream = client.ask(ask);
+        match client.answer(stream) {
+            Ok(answer) => answer,
+            // Refused below the decision: over HTTP/1.1 the same would be a bad request.
+            Err(Gone::Reset(http2::PROTOCOL_ERROR) | Gone::Closed(Some(http2::PROTOCOL_ERROR))) => {
+                Message::bad_request()
+            }
+            Err(gone) => panic!("{ask:?} was answered badly: {gone:?}"),
+        }
     }
 
     /// Asks on a new connection and reads the answer.
@@ -249,9 +328,20 @@ impl World {
     /// Asks, expects 200 and exactly one request upstream, and returns that.
     #[track_caller]
     pub fn pass(&self, ask: &Ask) -> Message {
+        let mut requests = self.wires.iter().map(|wire| self.pass_over(*wire, ask));
+        let first = requests.next().unwrap();
+        for other in requests {
+            let names = |message: &Message| message.fields.lines_but(&["x-request-id"]);
+            assert_eq!((&other.line, names(&other)), (&first.line, names(&first)), "{ask:?}");
+        }
+        first
+    }
+
+    #[track_caller]
+    fn pass_over(&self, wire: Wire, ask: &Ask) -> Message {
         let mark = self.upstream.mark();
-        let answer = self.answer(ask);
-        assert_eq!(answer.status(), 200, "{ask:?} must pass: {answer:?}");
+        let answer = self.answer_over(wire, ask);
+        assert_eq!(answer.status(), 200, "{ask:?} must pass over {wire:?}: {answer:?}");
         let mut requests =
             self.upstream.since(&mark).unwrap_or_else(|fault| panic!("{ask:?}: {fault}"));
         assert_eq!(requests.len(), 1, "{ask:?} must be forwarded once: {requests:?}");
@@ -262,10 +352,19 @@ impl World {
     /// that serves a good request right after.
     #[track_caller]
     pub fn deny(&self, ask: &Ask, statuses: &[u16]) -> Message {
+        let mut answers = self.wires.iter().map(|wire| self.deny_over(*wire, ask, statuses));
+        let first = answers.next().unwrap();
+        answers.for_each(drop);
+        first
+    }
+
+    #[track_caller]
+    fn deny_over(&self, wire: Wire, ask: &Ask, statuses: &[u16]) -> Message {
         let mark = self.upstream.mark();
-        let answer = self.answer(ask);
+        let answer = self.answer_over(wire, ask);
         let status = answer.status();
-        assert!(statuses.contains(&status), "{ask:?} must give {statuses:?}: {answer:?}");
+        let of = format!("{ask:?} over {wire:?}");
+        assert!(statuses.contains(&status), "{of} must give {statuses:?}: {answer:?}");
         self.only_control_since(&mark, ask);
         answer
     }

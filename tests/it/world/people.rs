@@ -1,15 +1,19 @@
 //! Users in a store beside a gateway, made as the command line makes them, and their one-time codes.
 
+use std::time::Instant;
+
 use aws_lc_rs::hmac;
 use portcullis::account::{MasterKey, PasswordCost, Purpose, hash_password};
 use portcullis::clock::Timestamp;
 use portcullis::id::UserId;
 use portcullis::secret::Secret;
-use portcullis::store::{Login, NewUser, Store, StoreAddress, UserState};
+use portcullis::store::{Login, NewUser, Store, StoreAddress, StoreError, UserState};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use super::DEADLINE;
+use super::Setup;
 use super::keys::NOW;
 
 const MASTER: &str = "5d1f0c7a92e84b36a0f3c2d9e8b7164f3a2c5d8e7f901b2c4d6e8fa0b1c3d5e7";
@@ -33,6 +37,16 @@ impl People {
         Self { folder, runtime, store }
     }
 
+    /// A gateway over them that tells the upstream who calls.
+    pub fn setup(&self, checks: &str, routes: &str, login: &str) -> Setup {
+        Setup::new()
+            .checks(checks)
+            .routes(routes)
+            .defaults("{ forward: { X-Auth-User: user.id, X-App-Id: app.id } }")
+            .extra(&self.lines())
+            .extra(&format!("login: [ {{ dialect: {login} }} ]"))
+    }
+
     /// What a configuration says to use them.
     pub fn lines(&self) -> String {
         let at = |name: &str| self.folder.path().join(name).display().to_string();
@@ -53,7 +67,7 @@ impl People {
             permissions: may.clone(),
             password: Some(hash),
         };
-        self.act(async |store| store.create_user(&user, now()).await.unwrap());
+        self.alter(&async |store| store.create_user(&user, now()).await);
         user.id
     }
 
@@ -61,7 +75,20 @@ impl People {
     pub fn enrol(&self, user: &UserId, seed: [u8; 20]) {
         let master = MasterKey::parse(MASTER.as_bytes()).unwrap();
         let sealed = master.seal(Purpose::TotpSeed, user.as_str(), &seed).unwrap();
-        self.act(async |store| store.set_totp(user, &sealed, true, now()).await.unwrap());
+        self.alter(&async |store| store.set_totp(user, &sealed, true, now()).await);
+    }
+
+    /// Alters something in the store, however long a busy gateway keeps it from writing: an act that
+    /// failed has altered nothing, and is done again.
+    pub fn alter<T>(&self, act: &impl AsyncFn(&Store) -> Result<T, StoreError>) -> T {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match self.act(act) {
+                Ok(done) => return done,
+                Err(error) if error.is_transient() && Instant::now() < until => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     /// Does something to the store, beside the gateway.

@@ -58,6 +58,14 @@ impl Fields {
         all[0]
     }
 
+    /// Every field whose name is none of these, in an order of its own.
+    pub fn lines_but(&self, names: &[&str]) -> Vec<String> {
+        let kept = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        let mut lines: Vec<String> = kept.map(|(name, value)| format!("{name}: {value}")).collect();
+        lines.sort_unstable();
+        lines
+    }
+
     /// Whether the field is absent.
     pub fn lacks(&self, name: &str) -> bool {
         self.all(name).is_empty()
@@ -133,6 +141,13 @@ impl Message {
             bytes = &bytes[length..];
         }
         Ok(all)
+    }
+
+    /// An answer without content that says 400.
+    pub fn bad_request() -> Self {
+        let (fields, trailers) = (Fields::default(), Fields::default());
+        let line = "HTTP/1.1 400 Bad Request".into();
+        Self { line, fields, framing: Framing::Bare, body: vec![], trailers }
     }
 
     /// The method of a request.

@@ -1,0 +1,19 @@
+//! What is particular to HTTP/2. What both protocols share is sent over both where it is tested.
+
+mod attacks;
+mod deadlines;
+mod decision;
+mod grpc;
+mod streams;
+
+use crate::world::Ask;
+use crate::world::World;
+
+/// A good request on a connection of its own passes.
+#[track_caller]
+fn others_are_served(world: &World) {
+    let mut client = world.connect_http2();
+    let stream = client.ask(&Ask::get("/api/control").signed());
+    assert_eq!(client.answer(stream).map(|answer| answer.status()), Ok(200));
+    assert_eq!(world.answer(&Ask::get("/api/control").signed()).status(), 200);
+}
