@@ -82,11 +82,6 @@ impl TransportSettings {
                 );
         }
         let is_https = sealed > 0;
-        if let Some(health) = upstream.health.as_ref().filter(|_| is_https) {
-            findings
-                .error(health.path.place, "active checks are made in clear only")
-                .help("`eject` notices an endpoint at `https://` that fails");
-        }
         let tls = match (&upstream.tls, is_https) {
             (Some(written), true) => Some(UpstreamTlsSettings::resolve(written, findings)),
             (None, true) => Some(UpstreamTlsSettings::default()),

@@ -453,10 +453,6 @@ mod tests {
                 "4:8 some endpoints are at `https://` and some are not",
             ),
             (
-                "url: \"https://a\", health: { path: / }",
-                "4:44 active checks are made in clear only",
-            ),
-            (
                 "endpoints: [\"http://a\", { url: \"http://A:80\" }]",
                 "4:41 the endpoint is written twice",
             ),

@@ -43,6 +43,8 @@ struct State {
     recovered_at: AtomicU64,
     is_sick: AtomicBool,
     checks: Mutex<Checks>,
+    /// What the last connection agreed on where both ends have to: 0 for nothing yet.
+    agreed: AtomicU32,
 }
 
 /// What active checks found.
@@ -125,6 +127,20 @@ impl Endpoint {
     /// The last active check.
     pub fn last_check(&self) -> Option<Checked> {
         self.state.checks().last.clone()
+    }
+
+    /// A connection was opened on which both ends agreed on HTTP/2, or on HTTP/1.1.
+    pub fn note_agreement(&self, is_http2: bool) {
+        let version = if is_http2 { 2 } else { 1 };
+        self.state.agreed.store(version, Ordering::Relaxed);
+    }
+
+    /// Whether the last agreement was on HTTP/2; none before the first.
+    pub fn agreed_on_http2(&self) -> Option<bool> {
+        match self.state.agreed.load(Ordering::Relaxed) {
+            0 => None,
+            version => Some(version == 2),
+        }
     }
 
     /// Its weight now, in hundredths: after a recovery it grows to the whole within `slow_start`.
@@ -227,6 +243,7 @@ impl State {
             recovered_at: AtomicU64::new(0),
             is_sick: AtomicBool::new(false),
             checks: Mutex::default(),
+            agreed: AtomicU32::new(0),
         }
     }
 

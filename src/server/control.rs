@@ -38,8 +38,8 @@ use crate::config::ShutdownSettings;
 use crate::config::StoreAddress;
 use crate::credentials::KeySettings;
 use crate::credentials::StoredKeys;
-use crate::endpoint::Pool;
 use crate::gateway::Built;
+use crate::gateway::Destination;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Live;
@@ -190,7 +190,7 @@ impl Control {
         let Some(built) = Gateway::build(loaded, &settings, &kept, &mut findings) else {
             return Err(StartFailure::Findings(findings));
         };
-        let Built { gateway, remotes, pools } = built;
+        let Built { gateway, remotes, destinations } = built;
         let mut families = None;
         if let (Some(users), Some(store)) = (users, &opened) {
             let Desks { mut keeper, known, clerk, accounts, vouches } =
@@ -228,7 +228,7 @@ impl Control {
             families,
             named_files: std::mem::take(&mut loaded.named_files),
         };
-        running.refresh(remotes, pools);
+        running.refresh(remotes, destinations);
         Ok((running, ready, findings))
     }
 
@@ -362,7 +362,7 @@ impl Running {
         };
         // Also of a refused one: its files may be what is mended next.
         self.named_files.clone_from(&loaded.named_files);
-        let Some((Built { gateway, remotes, pools }, tls, settings)) = built else {
+        let Some((Built { gateway, remotes, destinations }, tls, settings)) = built else {
             return Err(Report::new(loaded.source, findings));
         };
         self.control.shutdown = settings.shutdown;
@@ -374,7 +374,7 @@ impl Running {
             live.replace(tls, &self.control.metrics);
         }
         self.kept.retain_remotes(&remotes);
-        self.refresh(remotes, pools);
+        self.refresh(remotes, destinations);
         Ok(())
     }
 
@@ -423,7 +423,7 @@ impl Running {
     }
 
     /// Starts a loop for each key set and upstream that has none, ends those that nobody names.
-    fn refresh(&mut self, remotes: Vec<Arc<RemoteKeys>>, pools: Vec<Arc<Pool>>) {
+    fn refresh(&mut self, remotes: Vec<Arc<RemoteKeys>>, destinations: Vec<Arc<Destination>>) {
         self.refreshing.retain(|(keys, task)| {
             let is_named = remotes.iter().any(|named| Arc::ptr_eq(named, keys));
             if !is_named {
@@ -437,8 +437,9 @@ impl Running {
                 self.refreshing.push((Arc::clone(keys), task));
             }
         }
+        let pools: Vec<_> = destinations.iter().map(|to| Arc::clone(&to.pool)).collect();
         self.kept.keep_pools(&pools);
-        self.watches.replace(&pools, &mut self.tasks);
+        self.watches.replace(destinations, &mut self.tasks);
         self.admin.watch(remotes, pools);
     }
 

@@ -329,7 +329,7 @@ pub fn compile(loaded: &mut Loaded, findings: &mut Findings) -> Option<Gateway> 
     tls::compile(loaded, &settings, &ground, findings);
     let kept = Kept::new(clock, metrics, None, 0);
     Gateway::build(loaded, &settings, &kept, findings).map(|built| {
-        let Built { gateway, remotes: _, pools: _ } = built;
+        let Built { gateway, remotes: _, destinations: _ } = built;
         gateway
     })
 }

@@ -24,6 +24,7 @@ use super::head;
 use super::head::{Head, HeadFault};
 use super::sending::{SendFault, Sending};
 use super::stream::Stream;
+use crate::config::UpstreamHttp2;
 use crate::endpoint::Address;
 use crate::endpoint::Connected;
 use crate::endpoint::Endpoint;
@@ -283,10 +284,14 @@ pub(super) async fn connect(
     let secured = destination.transport.secured.as_ref();
     let header = destination.announces.map(|version| announce::header(version, client));
     let connecting = Stream::connect(endpoint, header.as_deref(), secured);
-    tokio::time::timeout(destination.connect_timeout, connecting)
+    let stream = tokio::time::timeout(destination.connect_timeout, connecting)
         .await
         .map_err(|_| UpstreamError::ConnectTimeout)?
-        .map_err(UpstreamError::Connect)
+        .map_err(UpstreamError::Connect)?;
+    if destination.transport.http2 == UpstreamHttp2::Auto {
+        endpoint.note_agreement(stream.agreed_on_http2());
+    }
+    Ok(stream)
 }
 
 /// How long to wait for an upstream, and until when since it last took something.

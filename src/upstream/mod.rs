@@ -11,6 +11,7 @@ mod head;
 mod http2;
 mod link;
 mod pool;
+mod probe;
 mod response_body;
 mod sending;
 mod several;

@@ -16,12 +16,12 @@ use super::Gateway;
 use super::checks::Checks;
 use super::identity::IdentityNames;
 use super::kept::Kept;
+use super::route::Destination;
 use super::strip::Stripping;
 use crate::config::Findings;
 use crate::config::Loaded;
 use crate::config::Secrets;
 use crate::config::Settings;
-use crate::endpoint::Pool;
 use crate::inquiry::Bounds;
 use crate::inquiry::TrustedProxies;
 use crate::jwt::RemoteKeys;
@@ -36,7 +36,7 @@ pub struct Built {
     /// Key sets that somebody has to keep fresh.
     pub remotes: Vec<Arc<RemoteKeys>>,
     /// Upstreams that somebody has to watch.
-    pub pools: Vec<Arc<Pool>>,
+    pub destinations: Vec<Arc<Destination>>,
 }
 
 /// What every part is compiled against.
@@ -97,6 +97,6 @@ impl Gateway {
                 query: settings.access_log.query,
             },
         };
-        Some(Built { gateway, remotes: compiled.remotes, pools: routes.pools })
+        Some(Built { gateway, remotes: compiled.remotes, destinations: routes.destinations })
     }
 }

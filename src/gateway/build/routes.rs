@@ -19,7 +19,6 @@ use crate::config::UpstreamHttp2;
 use crate::config::UpstreamSettings;
 use crate::config::is_ours;
 use crate::dialect::SecondFactor;
-use crate::endpoint::Pool;
 use crate::gateway::checks::{Check, Gate};
 use crate::gateway::denial::Kind;
 use crate::gateway::identity::Fact;
@@ -48,7 +47,7 @@ pub(super) struct Routes {
     /// By which paths are judged that no route encloses.
     pub(super) fallback: Option<Require>,
     /// Every upstream, whether a route leads there or not.
-    pub(super) pools: Vec<Arc<Pool>>,
+    pub(super) destinations: Vec<Arc<Destination>>,
 }
 
 /// What every route is compiled against.
@@ -116,9 +115,11 @@ pub(super) fn compile(
     let identity_names =
         compiled.iter().flat_map(|(_, route)| &route.forward).chain(&ground.forward);
     let identity_names = identity_names.map(|rule| rule.name.clone()).collect();
-    let pools = ground.destinations.values().map(|to| Arc::clone(&to.pool)).collect();
+    let destinations = ground.destinations.values().map(Arc::clone).collect();
     match RouteTable::build(compiled) {
-        Ok(table) => Some(Routes { table, identity_names, fallback: ground.fallback, pools }),
+        Ok(table) => {
+            Some(Routes { table, identity_names, fallback: ground.fallback, destinations })
+        }
         Err(conflicts) => {
             for conflict in conflicts {
                 report(conflict, &written, findings);

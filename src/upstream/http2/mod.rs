@@ -10,7 +10,7 @@ mod stream_body;
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
+use http::Request;
 use prometheus::IntCounterVec;
 use tokio::sync::Semaphore;
 
@@ -127,8 +128,7 @@ impl Shares {
                 let link = Link::over(stream, connected, (destination, endpoint));
                 return Ok(Opened::Link(Box::new(link)));
             }
-            let error = std::io::Error::other("the upstream did not agree on HTTP/2");
-            return Err(UpstreamError::Connect(error));
+            return Err(UpstreamError::Connect(std::io::Error::other(DISAGREED)));
         }
         let (send, connection) = protocol()
             .handshake(stream)
@@ -257,6 +257,23 @@ async fn run(connection: Connection<Stream, Bytes>, connected: Option<Connected>
     drop((connected, over));
 }
 
+/// Asks once, on a connection for nobody else; the status of the answer.
+pub(super) async fn ask(stream: Stream, request: Request<()>) -> std::io::Result<u16> {
+    let (send, connection) = protocol().handshake::<_, Bytes>(stream).await.map_err(io)?;
+    let asking = async {
+        let (answer, _) =
+            send.ready().await.map_err(io)?.send_request(request, true).map_err(io)?;
+        answer.await.map(|answer| answer.status().as_u16()).map_err(io)
+    };
+    let mut asking = pin!(asking);
+    // What is dropped is the connection, once it is of no use any more.
+    tokio::select! {
+        answer = &mut asking => answer,
+        // Every stream of a connection that is over knows what became of it.
+        _over = connection => asking.await,
+    }
+}
+
 fn protocol() -> Builder {
     let mut protocol = Builder::new();
     protocol
@@ -274,6 +291,8 @@ fn io(error: h2::Error) -> std::io::Error {
     std::io::Error::other(error)
 }
 
+/// Why a connection is of no use where HTTP/2 has to be spoken.
+pub(super) const DISAGREED: &str = "the upstream did not agree on HTTP/2";
 /// Streams at once on one connection, however many more an upstream allows.
 const MOST_STREAMS: usize = 100;
 /// Bytes of one answer that nobody has taken yet.
