@@ -14,6 +14,7 @@ mod http2;
 mod issuers;
 mod keys;
 mod listen;
+mod listen_address;
 mod load;
 mod logins;
 mod own_tokens;
@@ -46,6 +47,7 @@ pub use listen::{
     ClientCertificates, ClientSettings, PairEntry, PairSettings, PublicEntry, PublicListener,
     TlsEntry, TlsSettings, TlsVersion,
 };
+pub use listen_address::{ListenAddress, UnixSettings};
 pub use load::{Loaded, load, parse};
 pub use logins::{LoginSettings, PasswordSettings};
 pub use own_tokens::{OwnPermissions, OwnSettings};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::address::UpstreamAddress;
+use super::address::{UpstreamAddress, socket_path};
 use super::bounds;
 use super::document::Document;
 use super::finding::Findings;
@@ -276,17 +276,10 @@ impl EndpointAddress {
         let Some(path) = text.strip_prefix("unix:") else {
             return UpstreamAddress::parse(text).map(Self::Http);
         };
-        let is_path = path.starts_with('/')
-            && !path.starts_with("//")
-            && !path.ends_with('/')
-            && !path.contains('\0');
-        if !is_path || path.len() > LONGEST_SOCKET_PATH {
-            return Err((
-                "the path of the socket is none",
-                "write `unix:/PATH`, absolute and of at most 100 bytes",
-            ));
-        }
-        Ok(Self::Unix(PathBuf::from(path)))
+        socket_path(path).map(Self::Unix).ok_or((
+            "the path of the socket is none",
+            "write `unix:/PATH`, absolute and of at most 100 bytes",
+        ))
     }
 }
 
@@ -380,8 +373,6 @@ pub(super) fn resolve_all(
 
 /// Endpoints of one upstream.
 const MOST_ENDPOINTS: usize = 256;
-/// What the system takes, with room for its end.
-const LONGEST_SOCKET_PATH: usize = 100;
 /// What servers in front of servers say when those behind them fail.
 const FAILURES: [u16; 3] = [502, 503, 504];
 

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -27,6 +26,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::config::Findings;
 use crate::config::Http2Settings;
+use crate::config::ListenAddress;
 use crate::config::Loaded;
 use crate::config::NamedFile;
 use crate::config::Place;
@@ -43,6 +43,7 @@ use crate::gateway::Destination;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Live;
+use crate::inquiry::TrustedProxies;
 use crate::jwt::OwnKeys;
 use crate::jwt::RemoteKeys;
 use crate::login::Asked;
@@ -113,8 +114,8 @@ struct Running {
 /// Settings that are read once.
 #[derive(PartialEq, Eq)]
 struct Fixed {
-    public: SocketAddr,
-    proxied: Vec<IpNet>,
+    public: ListenAddress,
+    proxied: TrustedProxies,
     is_secure: bool,
     admin: Option<SocketAddr>,
     store: Option<StoreAddress>,
@@ -260,7 +261,7 @@ impl Control {
 impl Fixed {
     fn of(settings: &Settings) -> Self {
         Self {
-            public: settings.listen.public,
+            public: settings.listen.public.clone(),
             proxied: settings.proxied.clone(),
             is_secure: settings.listen.tls.is_some(),
             admin: settings.listen.admin,
@@ -273,8 +274,8 @@ impl Fixed {
 }
 
 impl Fixed {
-    fn listeners(&self) -> (SocketAddr, bool, Option<SocketAddr>, &[IpNet]) {
-        (self.public, self.is_secure, self.admin, &self.proxied)
+    fn listeners(&self) -> (&ListenAddress, bool, Option<SocketAddr>, &TrustedProxies) {
+        (&self.public, self.is_secure, self.admin, &self.proxied)
     }
 }
 

@@ -45,6 +45,7 @@ mod secured;
 mod sixth_dialect;
 mod tls;
 mod tokens;
+mod unix_listener;
 mod unjudged;
 mod upstream_http2;
 mod upstream_tls;

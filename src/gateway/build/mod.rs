@@ -23,7 +23,6 @@ use crate::config::Loaded;
 use crate::config::Secrets;
 use crate::config::Settings;
 use crate::inquiry::Bounds;
-use crate::inquiry::TrustedProxies;
 use crate::jwt::RemoteKeys;
 use crate::telemetry::RouteMetrics;
 use requirements::Names;
@@ -78,7 +77,7 @@ impl Gateway {
                 headers: settings.limits.headers,
                 header_count: settings.limits.header_count,
             },
-            trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
+            trusted_proxies: settings.trusted_proxies.clone(),
             routes: routes.table,
             checks: Checks(compiled.checks),
             fallback: routes.fallback,

@@ -252,7 +252,7 @@ fn head_of_field(name: &str, value: &str) -> Vec<u8> {
 #[test]
 fn what_is_not_http2_after_its_first_bytes_ends_the_connection() {
     let world = world();
-    let mut client = Http2::silent(world.running.public());
+    let mut client = Http2::silent(world.public());
     client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\r\nHost: gw.test\r\n\r\n");
     client.end();
     // One byte short of the preface: HTTP/1.1 it is not either.

@@ -6,9 +6,11 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::Socket;
 
 use super::DEADLINE;
 use super::Fault;
@@ -18,7 +20,7 @@ use super::Message;
 /// One connection and what has arrived on it.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Socket,
     buffer: Vec<u8>,
     end: Option<End>,
     /// Answers of the 1xx class that came before a final one.
@@ -39,9 +41,19 @@ impl Client {
     #[track_caller]
     pub fn connect(to: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&to, DEADLINE).expect("the gateway listens");
+        stream.set_nodelay(true).unwrap();
+        Self::over(stream.into())
+    }
+
+    /// Connects to a Unix socket.
+    #[track_caller]
+    pub fn connect_unix(to: &Path) -> Self {
+        Self::over(UnixStream::connect(to).expect("the gateway listens").into())
+    }
+
+    fn over(stream: Socket) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
         Self { stream, buffer: vec![], end: None, interim: vec![] }
     }
 
@@ -119,7 +131,7 @@ impl Client {
 
     /// Goes away without a word.
     pub fn reset(self) {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        self.stream.set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     fn pull(&mut self) -> Result<(), Fault> {

@@ -1,6 +1,7 @@
 //! A gateway in this process with its own upstream, folder, ports and clock.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
@@ -283,7 +284,7 @@ impl World {
     /// A new connection that speaks HTTP/2.
     #[track_caller]
     pub fn connect_http2(&self) -> Http2 {
-        Http2::connect(self.running.public())
+        Http2::connect(self.public())
     }
 
     /// Uses another token for the good request that follows each refusal.
@@ -292,10 +293,19 @@ impl World {
         self
     }
 
+    /// Where traffic is accepted.
+    #[track_caller]
+    pub fn public(&self) -> SocketAddr {
+        self.running.public().socket().expect("a port")
+    }
+
     /// A new connection to the public port.
     #[track_caller]
     pub fn connect(&self) -> Client {
-        Client::connect(self.running.public())
+        match self.running.public().unix() {
+            Some(unix) => Client::connect_unix(&unix.path),
+            None => Client::connect(self.public()),
+        }
     }
 
     #[track_caller]
