@@ -121,17 +121,21 @@ impl Upstreams {
                 Opened::Link(link) => return self.ask_link(link, endpoint, errand, pump).await,
                 Opened::Share(ticket) => ticket,
             };
+            pump.rewind();
             let has_body = !pump.is_done();
             let request = http2::request(&errand.sealed, has_body, &endpoint.address.to_string());
             let request = request.map_err(unwritable)?;
             let outcome = http2::exchange(&mut ticket, request, pump, errand.timeout).await;
             let (error, is_unprocessed) = match outcome {
-                Ok(answer) => return Ok(Answered::Stream(Box::new((answer, ticket)))),
+                Ok(answer) => {
+                    pump.forget();
+                    return Ok(Answered::Stream(Box::new((answer, ticket))));
+                }
                 Err(http2::Lost::Unprocessed(error)) => (error, true),
                 Err(http2::Lost::Other(error)) => (error, false),
             };
             let is_broken = matches!(error, UpstreamError::Broken(_));
-            let is_whole = pump.is_whole();
+            let is_whole = pump.is_kept();
             let may = is_unprocessed || (is_broken && ticket.is_reused && errand.may_repeat);
             if !may || !is_whole || again == MOST_AGAIN {
                 return Err(Failure { error, is_unsent: is_unprocessed && is_whole });
@@ -149,13 +153,20 @@ impl Upstreams {
         pump: &mut Pump,
     ) -> Result<Answered, Failure> {
         self.pools.give_back(errand.destination(), link);
+        if pump.has_begun() {
+            let error = std::io::Error::other("the upstream changed to HTTP/1.1 within a request");
+            return Err(Failure { error: UpstreamError::Broken(error), is_unsent: false });
+        }
         let nothing = Pump::new(RequestBody::empty());
         let body = std::mem::replace(pump, nothing).into_body();
+        let has_body = !body.is_empty();
         let mut sending = Box::new(Sending::new(&errand.sealed, body));
         match self.ask(endpoint, errand, &mut sending).await {
             Ok((link, head)) => Ok(Answered::Link(link, Box::new(head), sending)),
-            // The body went with it.
-            Err(Failure { error, .. }) => Err(Failure { error, is_unsent: false }),
+            // A body went with it.
+            Err(Failure { error, is_unsent }) => {
+                Err(Failure { error, is_unsent: is_unsent && !has_body })
+            }
         }
     }
 }

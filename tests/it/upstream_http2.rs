@@ -198,6 +198,64 @@ fn what_the_upstream_did_nothing_about_is_asked_again() {
     assert_eq!(upstream.record().streams.len(), 2);
 }
 
+#[test]
+fn a_body_goes_again_with_what_is_asked_again_as_far_as_it_is_kept() {
+    for (size, is_again) in [(0, true), (1, true), (60_000, true), (70_000, false)] {
+        let refusing = |n: usize, _: &http::Request<()>| match n {
+            0 => Plan::Reset(Reason::REFUSED_STREAM),
+            1 => Plan::ReadAndReset(Reason::REFUSED_STREAM),
+            _ => Plan::Echo,
+        };
+        let upstream =
+            H2Upstream::scripted(move |n, head| refusing(n + usize::from(size > 1), head));
+        let world = behind(&upstream, "");
+        let body: Vec<u8> = (0..=u8::MAX).cycle().take(size).collect();
+        let answer = world.answer(&post("/open/a", &body));
+        if is_again {
+            assert_eq!((answer.status(), answer.body == body), (200, true), "{size}");
+            let last = upstream.record().streams.pop().unwrap();
+            assert!(last.is_whole && last.body == body, "{size}");
+            assert_eq!(last.one("content-length"), size.to_string());
+        } else {
+            assert_eq!(answer.status(), 502, "{size}");
+            assert_eq!(upstream.record().streams.len(), 1, "{size}");
+        }
+    }
+}
+
+#[test]
+fn trailers_go_again_with_their_body() {
+    let refusing = |n: usize, _: &http::Request<()>| match n {
+        0 => Plan::ReadAndReset(Reason::REFUSED_STREAM),
+        _ => Plan::Echo,
+    };
+    let upstream = H2Upstream::scripted(refusing);
+    let world = behind(&upstream, "");
+    let mut client = world.connect();
+    client.send(b"POST /open/a HTTP/1.1\r\nHost: gw.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for piece in ["one", "two"] {
+        client.send(format!("3\r\n{piece}\r\n").as_bytes());
+    }
+    client.send(b"0\r\nX-Sum: 7\r\n\r\n");
+    assert_eq!(client.answer("POST").unwrap().body, b"onetwo");
+    let record = upstream.record();
+    assert_eq!(record.streams.len(), 2);
+    for stream in record.streams {
+        assert_eq!((stream.body.as_slice(), stream.is_whole), (&b"onetwo"[..], true));
+        assert_eq!(stream.trailers.unwrap()["x-sum"], "7");
+    }
+}
+
+#[test]
+fn a_body_that_was_done_something_about_never_goes_again() {
+    for reason in [Reason::CANCEL, Reason::INTERNAL_ERROR, Reason::NO_ERROR] {
+        let upstream = H2Upstream::scripted(move |_, _| Plan::ReadAndReset(reason));
+        let world = behind(&upstream, "");
+        assert_eq!(world.answer(&post("/open/a", b"once")).status(), 502, "{reason:?}");
+        assert_eq!(upstream.record().streams.len(), 1, "{reason:?}");
+    }
+}
+
 /// An upstream whose first connection takes a request and says that it did nothing about streams beyond
 /// `last`; the others lead to `next`.
 fn leaving(last: u8, next: SocketAddr) -> SocketAddr {
@@ -208,7 +266,9 @@ fn leaving(last: u8, next: SocketAddr) -> SocketAddr {
     thread::spawn(move || {
         let (mut first, _) = listener.accept().unwrap();
         let mut seen = Vec::new();
-        while find(&seen, b"\x01\x05\x00\x00\x00\x01").is_none() {
+        let has_head =
+            |seen: &[u8]| [4, 5].iter().any(|flags| find(seen, &[1, *flags, 0, 0, 0, 1]).is_some());
+        while !has_head(&seen) {
             let mut chunk = [0; 4096];
             let count = first.read(&mut chunk).unwrap();
             seen.extend_from_slice(&chunk[..count]);
@@ -227,13 +287,16 @@ fn leaving(last: u8, next: SocketAddr) -> SocketAddr {
 
 #[test]
 fn a_request_beyond_the_last_that_was_processed_is_asked_again() {
-    for (last, status, streams) in [(0, 200, 1), (1, 502, 0)] {
+    let cases =
+        [(0, b"".as_slice(), 200, 1), (0, b"body", 200, 1), (1, b"", 502, 0), (1, b"body", 502, 0)];
+    for (last, body, status, streams) in cases {
         let upstream = H2Upstream::echo();
         let address = leaving(last, upstream.address());
         let world = setup(&format!("url: \"http://{address}\", http2: always")).start();
-        let ask = Ask::new("POST", "/open/a").field("Content-Length", 0);
-        assert_eq!(world.answer(&ask).status(), status, "{last}");
-        assert_eq!(upstream.record().streams.len(), streams, "{last}");
+        assert_eq!(world.answer(&post("/open/a", body)).status(), status, "{last}");
+        let record = upstream.record();
+        assert_eq!(record.streams.len(), streams, "{last}");
+        assert!(record.streams.iter().all(|stream| stream.is_whole && stream.body == body));
     }
 }
 

@@ -38,8 +38,14 @@ pub enum Plan {
     Early(Bytes),
     /// Resets the stream.
     Reset(Reason),
+    /// Resets the stream once the request is whole.
+    ReadAndReset(Reason),
     /// Answers nothing until the other side gives up.
     Silence,
+    /// Reads the request, sends this and no more until the other side gives up.
+    Half(Bytes),
+    /// Sends this, reads the request and resets the stream.
+    Cut(Bytes),
 }
 
 /// One stream, as far as it has come.
@@ -207,7 +213,11 @@ impl Shared {
                     let stream = &record.streams[number];
                     (Bytes::from(stream.body.clone()), stream.trailers.clone())
                 });
-                let mut out = answer.send_response(Response::new(()), false).unwrap();
+                let mut response = Response::builder();
+                for name in trailers.iter().flat_map(HeaderMap::keys) {
+                    response = response.header("trailer", name.as_str());
+                }
+                let mut out = answer.send_response(response.body(()).unwrap(), false).unwrap();
                 send(&mut out, sent, trailers.is_none()).await;
                 if let Some(trailers) = trailers {
                     let _gone = out.send_trailers(trailers);
@@ -239,6 +249,23 @@ impl Shared {
                 self.read(number, &mut body, None).await;
             }
             Plan::Reset(reason) => answer.send_reset(reason),
+            Plan::ReadAndReset(reason) => {
+                self.read(number, &mut body, None).await;
+                answer.send_reset(reason);
+            }
+            Plan::Half(content) => {
+                self.read(number, &mut body, None).await;
+                let mut out = answer.send_response(Response::new(()), false).unwrap();
+                send(&mut out, content, false).await;
+                let reason = poll_fn(|cx| out.poll_reset(cx)).await;
+                self.note(|record| record.streams[number].reset = reason.ok());
+            }
+            Plan::Cut(content) => {
+                let mut out = answer.send_response(Response::new(()), false).unwrap();
+                send(&mut out, content, false).await;
+                self.read(number, &mut body, None).await;
+                out.send_reset(Reason::INTERNAL_ERROR);
+            }
             Plan::Silence => {
                 let reason = poll_fn(|cx| answer.poll_reset(cx)).await;
                 self.note(|record| record.streams[number].reset = reason.ok());
