@@ -50,4 +50,5 @@ mod unjudged;
 mod upstream_http2;
 mod upstream_tls;
 mod upstreams;
+mod versions;
 mod websocket;
