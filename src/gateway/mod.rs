@@ -20,6 +20,7 @@ mod pending;
 mod route;
 mod strip;
 mod trail;
+mod transport;
 mod voice;
 mod websocket;
 
@@ -46,6 +47,7 @@ pub use pending::Pending;
 pub use route::{Access, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
+pub use transport::{Secured, Transport};
 pub use voice::Voice;
 pub use websocket::SocketOnly;
 

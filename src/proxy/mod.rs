@@ -119,7 +119,7 @@ impl Proxy {
         let (mut parts, body) = request.into_parts();
         let behind = gateway
             .trusted_proxies()
-            .contains(connected.socket)
+            .trusts(connected.socket)
             .then(|| gateway.peer_behind(connected, &parts.headers));
         let peer = behind.as_ref().unwrap_or(connected);
         let is_logged = gateway.access_log().enabled;

@@ -251,7 +251,7 @@ fn opened_before(url: &str) -> (World, TcpStream) {
     setup.more_upstreams = format!(", raw: {{ url: \"{url}\" }}");
     setup.routes = ROUTES.replace("to: api, upgrade", "to: raw, upgrade");
     let world = setup.start();
-    let mut stream = TcpStream::connect(world.running.public()).unwrap();
+    let mut stream = TcpStream::connect(world.public()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(&opening().bytes()).unwrap();
     let mut head = Vec::new();

@@ -14,7 +14,7 @@ use std::time::Instant;
 use hyper::rt::Read;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::worker::Worker;
 use crate::inquiry::Peer;
@@ -39,6 +39,12 @@ impl Stream for TcpStream {
     fn reset_when_closed(&self) {
         // A socket that refuses has been closed already.
         let _ = self.set_zero_linger();
+    }
+}
+
+impl Stream for UnixStream {
+    fn reset_when_closed(&self) {
+        // The kernel keeps nothing back: what is written is the reader's.
     }
 }
 

@@ -6,7 +6,6 @@ mod compile;
 mod names;
 mod outcomes;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use super::connection::{Protocol, Stream};
 use crate::certificate::Certificate;
 use crate::clock::Timestamp;
 use crate::id::Digest;
-use crate::inquiry::Peer;
+use crate::inquiry::{Origin, Peer};
 use crate::telemetry::Metrics;
 pub(super) use compile::{Ground, compile};
 use outcomes::{Failure, Outcomes};
@@ -77,13 +76,13 @@ impl Tls {
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
-        address: IpAddr,
+        client: Origin,
     ) -> Option<(TlsStream<TcpStream>, Peer)> {
         let outcome = timeout(self.deadline, self.shake_hands(stream)).await;
         match outcome.unwrap_or(Err(Failure::Late)) {
             Ok((session, certificate)) => {
                 self.outcomes.succeeded(session.get_ref().1.handshake_kind());
-                Some((session, Peer::direct(address).over_tls(certificate)))
+                Some((session, Peer::direct(client).over_tls(certificate)))
             }
             Err(failure) => {
                 self.outcomes.failed(&failure);

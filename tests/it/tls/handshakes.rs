@@ -151,7 +151,7 @@ fn what_is_no_handshake_gets_no_answer() {
 fn a_handshake_on_a_port_in_clear_is_a_bad_request() {
     let world = World::usual();
     let authority = Authority::new("ours");
-    assert!(TlsClient::of(&authority).connect(world.running.public()).is_err());
+    assert!(TlsClient::of(&authority).connect(world.public()).is_err());
     world.pass(&Ask::get("/api/x").signed());
 }
 

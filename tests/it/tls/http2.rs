@@ -147,7 +147,7 @@ fn the_authority_of_each_request_is_judged_and_not_the_name_of_the_session() {
     let keys = "certificate: file:gw.crt, key: file:gw.key";
     let world = Setup::new().routes(routes).pair("gw", &shown).tls(keys).start();
     let client = TlsClient::of(&authority).host("a.test");
-    let to = world.running.public();
+    let to = world.public();
     let mut client = Http2::over(client.speak(to, "h2").unwrap(), &[]);
     let mark = world.upstream.mark();
     let mut status = |fields: &[(&str, &str)]| {

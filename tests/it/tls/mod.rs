@@ -44,7 +44,7 @@ impl Secured {
     }
 
     fn to(&self) -> SocketAddr {
-        self.world.running.public()
+        self.world.public()
     }
 
     fn handshakes(&self, outcome: &str) -> f64 {

@@ -4,9 +4,8 @@ use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
-
-use socket2::SockRef;
 
 use super::DEADLINE;
 use super::Fault;
@@ -38,6 +37,12 @@ impl Client {
     #[track_caller]
     pub fn connect(to: SocketAddr) -> Self {
         Self::over(Line::connect(to).expect("the gateway listens"))
+    }
+
+    /// Connects to a Unix socket.
+    #[track_caller]
+    pub fn connect_unix(to: &Path) -> Self {
+        Self::over(Line::connect_unix(to).expect("the gateway listens"))
     }
 
     /// A client on this line.
@@ -119,7 +124,7 @@ impl Client {
 
     /// Goes away without a word.
     pub fn reset(self) {
-        SockRef::from(self.line.socket()).set_linger(Some(Duration::ZERO)).unwrap();
+        self.line.socket().set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     fn pull(&mut self) -> Result<(), Fault> {

@@ -1,6 +1,7 @@
 //! A gateway in this process with its own upstream, folder, ports and clock.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
@@ -316,7 +317,10 @@ impl World {
 
     #[track_caller]
     fn line(&self, protocol: &str) -> Line {
-        let to = self.running.public();
+        if let Some(unix) = self.running.public().unix() {
+            return Line::connect_unix(&unix.path).expect("the gateway listens");
+        }
+        let to = self.public();
         match &self.tls {
             None => Line::connect(to).expect("the gateway listens"),
             Some(client) => client.speak(to, protocol).expect("a handshake"),
@@ -327,6 +331,12 @@ impl World {
     pub fn with_control(mut self, token: &str) -> Self {
         self.control = token.into();
         self
+    }
+
+    /// Where traffic is accepted.
+    #[track_caller]
+    pub fn public(&self) -> SocketAddr {
+        self.running.public().socket().expect("a port")
     }
 
     /// A new connection to the public port.

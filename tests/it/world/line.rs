@@ -8,10 +8,14 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use rustls::ClientConnection;
 use rustls::StreamOwned;
+use socket2::SockRef;
+use socket2::Socket;
 
 use super::DEADLINE;
 
@@ -19,7 +23,7 @@ use super::DEADLINE;
 #[derive(Debug)]
 pub enum Line {
     /// In clear.
-    Clear(TcpStream),
+    Clear(Socket),
     /// After a handshake.
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
@@ -28,17 +32,26 @@ impl Line {
     /// Connects in clear; every wait has a deadline.
     pub fn connect(to: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&to, DEADLINE)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
-        Ok(Self::Clear(stream))
+        Self::clear(stream.into())
+    }
+
+    /// Connects to a Unix socket.
+    pub fn connect_unix(to: &Path) -> Result<Self> {
+        Self::clear(UnixStream::connect(to)?.into())
+    }
+
+    fn clear(socket: Socket) -> Result<Self> {
+        socket.set_read_timeout(Some(DEADLINE))?;
+        socket.set_write_timeout(Some(DEADLINE))?;
+        Ok(Self::Clear(socket))
     }
 
     /// The socket below.
-    pub fn socket(&self) -> &TcpStream {
+    pub fn socket(&self) -> SockRef<'_> {
         match self {
-            Self::Clear(stream) => stream,
-            Self::Tls(session) => &session.sock,
+            Self::Clear(socket) => SockRef::from(socket),
+            Self::Tls(session) => SockRef::from(&session.sock),
         }
     }
 
@@ -60,7 +73,7 @@ impl Line {
 impl Read for Line {
     fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         match self {
-            Self::Clear(stream) => stream.read(buf),
+            Self::Clear(socket) => socket.read(buf),
             Self::Tls(session) => read_within(session, buf),
         }
     }
@@ -84,14 +97,14 @@ fn read_within(
 impl Write for Line {
     fn write(&mut self, buf: &[u8]) -> Result<usize> {
         match self {
-            Self::Clear(stream) => stream.write(buf),
+            Self::Clear(socket) => socket.write(buf),
             Self::Tls(session) => session.write(buf),
         }
     }
 
     fn flush(&mut self) -> Result<()> {
         match self {
-            Self::Clear(stream) => stream.flush(),
+            Self::Clear(socket) => socket.flush(),
             Self::Tls(session) => session.flush(),
         }
     }

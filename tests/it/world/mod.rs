@@ -5,6 +5,7 @@ pub mod authority;
 mod client;
 mod gate;
 mod gateway;
+pub mod h2_upstream;
 mod hpack;
 pub mod http2;
 mod issuer;
@@ -15,6 +16,7 @@ pub mod people;
 pub mod process;
 mod secure;
 pub mod tls_client;
+pub mod tls_door;
 mod upstream;
 mod wire;
 
