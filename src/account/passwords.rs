@@ -42,6 +42,9 @@ pub enum RegisterError {
     /// Somebody has the name.
     #[error("the name is taken")]
     NameTaken,
+    /// Somebody has the same value of an attribute that no two users have.
+    #[error("`{0}` is taken")]
+    AttributeTaken(String),
     /// The policy does not allow the password.
     #[error("the password is not allowed: {0}")]
     Weak(#[from] WeakPassword),
@@ -54,12 +57,13 @@ pub enum RegisterError {
 }
 
 impl Accounts {
-    /// Registers a user who is active at once.
+    /// Registers a user who is active at once, if nobody has the same text in one of the attributes
+    /// `unique`.
     pub async fn register(
         &self,
         login: &str,
         password: Secret<&str>,
-        attributes: Map<String, Value>,
+        (attributes, unique): (Map<String, Value>, Vec<String>),
         address: IpAddr,
     ) -> Result<UserRecord, RegisterError> {
         let login = Login::parse(login).ok_or(RegisterError::Name)?;
@@ -88,6 +92,7 @@ impl Accounts {
             login,
             state: UserState::Active,
             attributes,
+            unique,
             permissions: Value::Object(Map::new()),
             password: Some(hashed),
         };
@@ -103,6 +108,7 @@ impl Accounts {
             }
             // The ticket counts: this is how names are found out.
             Err(StoreError::NameTaken) => Err(RegisterError::NameTaken),
+            Err(StoreError::AttributeTaken(name)) => Err(RegisterError::AttributeTaken(name)),
             Err(StoreError::TooLong) => Err(RegisterError::TooLong),
             Err(error) => Err(unavailable(error).into()),
         }

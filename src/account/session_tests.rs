@@ -56,7 +56,10 @@ async fn whoever_registers_is_in_under_one_name() {
     let world = world().await;
     let register = async |login: &str, password: &str| {
         let address = HOME.parse::<IpAddr>().unwrap();
-        world.accounts.register(login, Secret::new(password), Map::new(), address).await
+        world
+            .accounts
+            .register(login, Secret::new(password), (Map::new(), Vec::new()), address)
+            .await
     };
     register("Bob@example.com", PASSWORD).await.unwrap();
     world.sign_in(attempt("bob@example.com", PASSWORD)).await.unwrap();
@@ -75,19 +78,28 @@ async fn whoever_registers_is_in_under_one_name() {
 async fn names_are_not_found_out_by_registering_them() {
     let world = world().await;
     world.user("alice", UserState::Active).await;
-    let register = async || {
-        let address = ABROAD.parse::<IpAddr>().unwrap();
-        world.accounts.register("alice", Secret::new(PASSWORD), Map::new(), address).await
+    let nick = || Map::from_iter([("nick".to_owned(), "ally".into())]);
+    let register = async |login: &str, unique: &[String], from: &str| {
+        let (address, known) = (from.parse().unwrap(), (nick(), unique.to_vec()));
+        world.accounts.register(login, Secret::new(PASSWORD), known, address).await
     };
-    for _ in 0..40 {
-        assert_eq!(register().await.unwrap_err(), RegisterError::NameTaken);
+    let unique = ["nick".to_owned()];
+    register("ally", &[], HOME).await.unwrap();
+    for (login, place, expected) in [
+        ("alice", ABROAD, RegisterError::NameTaken),
+        ("bob", "192.0.2.1", RegisterError::AttributeTaken("nick".to_owned())),
+    ] {
+        for _ in 0..40 {
+            assert_eq!(register(login, &unique, place).await.unwrap_err(), expected);
+        }
+        let refused = register(login, &unique, place).await.unwrap_err();
+        assert!(matches!(refused, RegisterError::SignIn(SignInError::Throttled { .. })));
     }
-    let refused = register().await.unwrap_err();
-    assert!(matches!(refused, RegisterError::SignIn(SignInError::Throttled { .. })));
 }
 
 fn refreshing(app: Option<&AppId>, tokens_until: Timestamp) -> Refreshing<'_> {
-    Refreshing { app, dialect: Some("any"), tokens_until, grace: Duration::from_secs(30) }
+    let (address, grace) = (HOME.parse().unwrap(), Duration::from_secs(30));
+    Refreshing { app, address, dialect: Some("any"), tokens_until, grace }
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ pub struct Opening<'a> {
 pub struct Refreshing<'a> {
     /// The application that asks.
     pub app: Option<&'a AppId>,
+    /// Where it is asked for.
+    pub address: IpAddr,
     /// The dialect whose sessions alone can be refreshed; none is any.
     pub dialect: Option<&'a str>,
     /// When the access token that is minted for it expires.
@@ -67,6 +69,12 @@ pub enum SessionError {
     /// No token of ours, or its session is over or can no longer be refreshed. Outsiders learn no more.
     #[error("the refresh token is not good")]
     Invalid,
+    /// No token of ours, like too many before it from the same place.
+    #[error("too many forged refresh tokens from this place")]
+    Throttled {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
     /// The user was changed since the sign-in was judged.
     #[error("the account was changed meanwhile")]
     UserChanged,
@@ -114,8 +122,10 @@ impl Accounts {
         token: Secret<&str>,
         asked: &Refreshing<'_>,
     ) -> Result<Granted, SessionError> {
-        let Refreshing { app, dialect, tokens_until, grace } = *asked;
-        let token = RefreshToken::parse(token, &self.key).ok_or(SessionError::Invalid)?;
+        let Refreshing { app, address, dialect, tokens_until, grace } = *asked;
+        let Some(token) = RefreshToken::parse(token, &self.key) else {
+            return Err(self.forged(address));
+        };
         let presented = Presented {
             session: &token.session,
             counter: token.generation,
@@ -196,6 +206,14 @@ impl Accounts {
     ) -> Result<Vec<SessionRecord>, SessionError> {
         let now = self.clock.now();
         self.store.list_sessions(Some(owner), after, now).await.map_err(failed)
+    }
+
+    /// Only what has not our mark is limited: a right token is let through whatever its place did.
+    fn forged(&self, address: IpAddr) -> SessionError {
+        match self.throttle.note_forgery(address, self.clock.now()) {
+            Some(retry_after) => SessionError::Throttled { retry_after },
+            None => SessionError::Invalid,
+        }
     }
 
     fn refresh_token(&self, session: &SessionId, generation: i64) -> Secret<String> {

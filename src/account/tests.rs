@@ -74,6 +74,7 @@ impl World {
             login: Login::parse(login).unwrap(),
             state,
             attributes: Map::new(),
+            unique: Vec::new(),
             permissions: Value::Null,
             password: Some(hash_password(Secret::new(PASSWORD), cost, &[]).unwrap()),
         };
@@ -282,25 +283,38 @@ fn update<'a>(change: &'a UserChange, password: &'a str) -> Update<'a> {
 async fn names_are_not_found_out_by_taking_them() {
     let world = world().await;
     let anna = world.user("anna", UserState::Active).await;
-    world.user("berta", UserState::Active).await;
-    let change = UserChange { login: Login::parse("berta"), ..UserChange::default() };
-    let taken = Update { password: None, ..update(&change, "") };
-    for _ in 0..40 {
-        let refused = world.accounts.update(&anna.id, &taken).await;
-        assert_eq!(refused, Err(RegisterError::NameTaken));
-    }
-    let refused = world.accounts.update(&anna.id, &taken).await;
-    let Err(RegisterError::SignIn(SignInError::Throttled { .. })) = refused else {
-        panic!("{refused:?}");
+    let berta = world.user("berta", UserState::Active).await;
+    let called = |name: &str| Map::from_iter([("nick".to_owned(), name.into())]);
+    world.store.set_attributes(&berta.id, &called("bee"), world.clock.now()).await.unwrap();
+    let login = |name| UserChange { login: Login::parse(name), ..UserChange::default() };
+    let nick = |name| {
+        let (attributes, unique) = (Some(called(name)), vec!["nick".to_owned()]);
+        UserChange { attributes, unique, ..UserChange::default() }
     };
-    let change = UserChange { login: Login::parse("carla"), ..UserChange::default() };
-    let home = Update { address: HOME.parse().unwrap(), ..taken };
-    for _ in 0..50 {
-        let free = Update { change: &change, ..home };
-        world.accounts.update(&anna.id, &free).await.unwrap();
+    let alter = async |change: &UserChange, from: &str| {
+        let address = from.parse().unwrap();
+        let asked = Update { password: None, address, ..update(change, "") };
+        world.accounts.update(&anna.id, &asked).await
+    };
+    for (taken, place, expected) in [
+        (login("berta"), ABROAD, RegisterError::NameTaken),
+        (nick("bee"), "192.0.2.1", RegisterError::AttributeTaken("nick".to_owned())),
+    ] {
+        for _ in 0..40 {
+            assert_eq!(alter(&taken, place).await, Err(expected.clone()));
+        }
+        let refused = alter(&taken, place).await;
+        let Err(RegisterError::SignIn(SignInError::Throttled { .. })) = refused else {
+            panic!("{refused:?}");
+        };
+        // What finds out nothing is not limited there.
+        alter(&UserChange::default(), place).await.unwrap();
     }
-    let change = UserChange::default();
-    world.accounts.update(&anna.id, &Update { change: &change, ..taken }).await.unwrap();
+    for free in [login("carla"), nick("ann")] {
+        for _ in 0..50 {
+            alter(&free, HOME).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -89,6 +89,8 @@ enum Key {
     Codes(Digest),
     /// Users registered from a place.
     Registrations(Place),
+    /// Refresh tokens from a place that are none of ours.
+    Forgeries(Place),
     /// What is counted when there is no room to count apart.
     Shared(u8),
 }
@@ -175,6 +177,25 @@ impl Throttle {
         let wanted = [(Key::Codes(account), self.settings.codes)];
         let taken = self.state().take(&wanted, now, self.settings.capacity)?;
         Ok(self.ticket(None, Place::of(address), taken, now))
+    }
+
+    /// Counts a refresh token from `address` that is none of ours; how long that place has to wait, once
+    /// there were too many. Counted apart: a client that repeats a stale one locks no neighbour out.
+    pub fn note_forgery(&self, address: IpAddr, now: Timestamp) -> Option<Duration> {
+        let wanted = [(Key::Forgeries(Place::of(address)), self.settings.network)];
+        let mut state = self.state();
+        match state.take(&wanted, now, self.settings.capacity) {
+            Ok(taken) => {
+                for (key, lockout) in taken {
+                    state.with(key, |budget| budget.fail(lockout, now));
+                }
+                None
+            }
+            Err(Limited::Account { retry_after } | Limited::Network { retry_after }) => {
+                Some(retry_after)
+            }
+            Err(Limited::Contended) => None,
+        }
     }
 
     /// Forgets every failure that concerns the account `login`, as when an operator unlocks it.
@@ -319,7 +340,7 @@ impl Key {
         match (self, refusal) {
             (_, Refusal::Contended) => Limited::Contended,
             (
-                Self::Network(_) | Self::Registrations(_) | Self::Shared(_),
+                Self::Network(_) | Self::Registrations(_) | Self::Forgeries(_) | Self::Shared(_),
                 Refusal::Exhausted { retry_after },
             ) => Limited::Network { retry_after },
             (

@@ -73,13 +73,15 @@ impl Accounts {
     /// Alters all but the password.
     async fn alter(&self, id: &UserId, update: &Update<'_>) -> Result<(), RegisterError> {
         let Update { change, address, .. } = *update;
-        let ticket = match &change.login {
-            Some(_) => Some(self.ticket(|now| self.throttle.try_take_place(address, now)).await?),
-            None => None,
+        let ticket = if change.login.is_some() || !change.unique.is_empty() {
+            Some(self.ticket(|now| self.throttle.try_take_place(address, now)).await?)
+        } else {
+            None
         };
         match self.store.update_user(id, change, self.clock.now()).await {
             // The ticket counts: this is how names are found out.
             Err(StoreError::NameTaken) => Err(RegisterError::NameTaken),
+            Err(StoreError::AttributeTaken(name)) => Err(RegisterError::AttributeTaken(name)),
             altered => {
                 ticket.into_iter().for_each(Ticket::forgive);
                 match altered {

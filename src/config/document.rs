@@ -170,7 +170,7 @@ pub struct AppKeyCheck {
 pub struct JwtEntry {
     /// The exact `iss`; `none` (written out) accepts tokens without one; `self` is the gateway.
     pub issuer: At<String>,
-    /// With `issuer: self`, whose tokens: a `login` entry or a preset; the only `login` by default.
+    /// With `issuer: self`, whose tokens: a `login` entry or a dialect; the only `login` by default.
     #[serde(default)]
     pub dialect: Option<At<String>>,
     /// One or several accepted `aud`; `none` (written out) does not look at it.

@@ -52,9 +52,9 @@ pub use load::{Loaded, load, parse};
 pub use logins::{LoginSettings, PasswordSettings};
 pub use own_tokens::{OwnPermissions, OwnSettings};
 pub use preset::{
-    AnswerEntry, BodyEntry, CallEntry, CallKind, ClientEntry, Failure, FieldEntry, GenerationEntry,
-    LockoutEntry, PRESETS, Preset, RefreshEntry, Refusal, SecondFactorEntry, TokenEntry, Tree,
-    read_preset,
+    AnswerEntry, BodyEntry, CallChoice, CallEntry, CallKind, ClientEntry, Failure, FieldEntry,
+    GenerationEntry, LockoutEntry, PRESETS, Preset, RefreshEntry, Refusal, SecondFactorEntry,
+    TokenEntry, Tree, read_preset,
 };
 pub use report::Report;
 pub use scalar::{At, Length, Place, SecretRef, Size, TextOrList};

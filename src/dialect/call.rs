@@ -79,12 +79,17 @@ impl Call {
         !self.fields.is_empty()
     }
 
-    /// What this call itself calls the login name and the password that is to be set.
+    /// The attributes that no two users have alike.
+    pub fn unique(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().filter(|rule| rule.is_unique).map(|rule| rule.slot.name())
+    }
+
+    /// What this call itself calls the login name, the password that is to be set, and attributes.
     pub fn own_name<'n>(&'n self, field: &'n str) -> &'n str {
-        let slots: &[Slot] = match field {
-            "login" => &[Slot::Login],
-            "password" => &[Slot::NewPassword, Slot::Password],
-            _ => &[],
+        let slots = match field {
+            "login" => vec![Slot::Login],
+            "password" => vec![Slot::NewPassword, Slot::Password],
+            name => vec![Slot::Attribute(name.to_owned())],
         };
         let rule = slots.iter().find_map(|slot| self.fields.iter().find(|rule| rule.slot == *slot));
         rule.map_or(field, |rule| rule.name.as_str())

@@ -23,7 +23,7 @@ use super::template::Template;
 use crate::config::ALGORITHMS;
 use crate::config::AnswerEntry;
 use crate::config::At;
-use crate::config::CallEntry;
+use crate::config::CallChoice;
 use crate::config::CallKind;
 use crate::config::Failure;
 use crate::config::Findings;
@@ -89,15 +89,23 @@ impl Parts {
 
     fn of_lists(
         token: &TokenEntry,
-        calls: &BTreeMap<CallKind, At<CallEntry>>,
+        calls: &BTreeMap<CallKind, At<CallChoice>>,
         (answers, refusals): (&Written<Failure>, &Written<Refusal>),
         findings: &mut Findings,
     ) -> Self {
         let token = TokenParts::compile(token, findings);
-        let calls = calls
-            .iter()
-            .filter_map(|(kind, call)| Some((*kind, rules::compile(*kind, call, findings)?)))
-            .collect();
+        let mut parts = Self { token, ..Self::default() };
+        for (kind, call) in calls {
+            match &call.value {
+                CallChoice::LeftOut => {
+                    parts.left_out.insert(*kind);
+                }
+                CallChoice::Call(entry) => {
+                    let compiled = rules::compile(*kind, entry, call.place, findings);
+                    parts.calls.extend(compiled.map(|compiled| (*kind, compiled)));
+                }
+            }
+        }
         let answers = failures(answers, findings);
         let refusals = refusals
             .iter()
@@ -106,7 +114,7 @@ impl Parts {
                 Some((*refusal, Arc::new(answer)))
             })
             .collect();
-        Self { token, calls, answers, refusals, ..Self::default() }
+        Self { answers, refusals, ..parts }
     }
 }
 

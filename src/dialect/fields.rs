@@ -66,6 +66,8 @@ pub(super) struct FieldRule {
     pub(super) name: String,
     pub(super) kind: ValueKind,
     pub(super) is_required: bool,
+    /// Whether no two users have the same.
+    pub(super) is_unique: bool,
     pub(super) min: u64,
     pub(super) max: u64,
     pub(super) blank: Blank,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Dialect;
 use super::parts::Parts;
 use crate::config::At;
+use crate::config::CallChoice;
 use crate::config::Findings;
 use crate::config::PRESETS;
 use crate::config::Preset;
@@ -34,6 +35,23 @@ impl Layer {
         }
         parts
     }
+
+    /// What leaves out a call that is nowhere says something other than what was meant.
+    fn judge_left_out(&self, lower: &Parts, findings: &mut Findings) {
+        let Preset { calls: own, generations, .. } = &self.preset;
+        // Of all generations, as above.
+        let calls = own.iter().chain(generations.values().flat_map(|entry| &entry.calls));
+        let left_out = calls.filter(|(_, call)| matches!(call.value, CallChoice::LeftOut));
+        for (kind, call) in left_out {
+            let own = own.get(kind);
+            let is_own = own.is_some_and(|call| matches!(call.value, CallChoice::Call(_)));
+            if !is_own && !lower.calls.contains_key(kind) {
+                findings
+                    .error(call.place, format!("there is no call `{}` to leave out", kind.name()))
+                    .help("`none` leaves out a call of the preset that `extends` names");
+            }
+        }
+    }
 }
 
 impl Dialect {
@@ -54,7 +72,9 @@ impl Dialect {
             let mut found = Findings::new();
             let spoken = generation.as_ref().filter(|one| one.layer == index);
             let spoken = spoken.map(|one| one.name.as_str());
-            parts = parts.under(layer.parts(spoken, &mut found));
+            let upper = layer.parts(spoken, &mut found);
+            layer.judge_left_out(&parts, &mut found);
+            parts = parts.under(upper);
             is_good &= !found.has_errors();
             findings.adopt(found, &layer.source);
         }

@@ -175,6 +175,12 @@ fn calls_and_answers_are_judged_where_they_stand() {
         "12:17",
         "the bounds of `password` are out of bounds",
     );
+    assert_refused(
+        "/who/0, type: string",
+        "/who/0, unique: true, type: string",
+        "11:14",
+        "`login` cannot be `unique`",
+    );
 }
 
 #[test]
@@ -209,6 +215,46 @@ fn a_preset_stands_on_another_and_says_only_what_differs() {
     assert_eq!(dialect.answers.answer(Failure::WrongCredentials).status(), 403);
     assert_eq!(dialect.answers.answer(Failure::PasswordExpired).status(), 401);
     assert!(dialect.calls.contains_key(&CallKind::PasswordAdd));
+}
+
+#[test]
+fn a_call_of_what_is_extended_is_left_out() {
+    let mine = |calls: &str| load(&format!("dialect: mine\nextends: redis-7.4\n{calls}"));
+    let loaded = |(dialect, report): (Option<Dialect>, String)| {
+        dialect.unwrap_or_else(|| panic!("{report}")).calls
+    };
+    let calls = loaded(mine("calls:\n  password_add: none\n"));
+    assert!(
+        !calls.contains_key(&CallKind::PasswordAdd)
+            && calls.contains_key(&CallKind::PasswordReplace)
+    );
+    let generation = "generations: { open: {}, shut: { calls: { password_add: none } } }\n";
+    let open = loaded(mine(&format!("generation: open\n{generation}")));
+    assert!(open.contains_key(&CallKind::PasswordAdd));
+    let shut = loaded(mine(&format!("generation: shut\n{generation}")));
+    assert!(!shut.contains_key(&CallKind::PasswordAdd));
+
+    for (call, place, message) in [
+        ("logout: none", "4:11", "there is no call `logout` to leave out"),
+        ("login: none", "1:10", "a dialect without a `login` call opens no door"),
+        ("password_add: nobody", "4:17", "expected a call, or `none`"),
+        ("password_add: 7", "4:3", "invalid type: integer `7`, expected a call, or `none`"),
+    ] {
+        let (dialect, report) = mine(&format!("calls:\n  {call}\n"));
+        assert!(dialect.is_none(), "{call}");
+        assert!(report.starts_with(&format!("error: {message}\n")), "{call}\n{report}");
+        assert!(report.contains(&format!("--> acme.yaml:{place}\n")), "{call}\n{report}");
+    }
+    let nowhere = "error: there is no call `refresh` to leave out\n";
+    let (_, report) = load(&SIXTH.replace("answers:\n", "  refresh: none\nanswers:\n"));
+    assert!(report.contains(nowhere), "{report}");
+    // Also where nobody chose it yet, and a call of the file's own is one to leave out there.
+    let generations =
+        |call: &str| format!("{SIXTH}generations: {{ shut: {{ calls: {{ {call} }} }} }}\n");
+    let (_, report) = load(&generations("refresh: none"));
+    assert!(report.contains(nowhere), "{report}");
+    let (dialect, report) = load(&generations("login: none"));
+    assert!(dialect.is_some(), "{report}");
 }
 
 #[test]

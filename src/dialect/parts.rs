@@ -3,7 +3,7 @@
 //! What a preset says holds over what it extends: calls, answers and refusals by their names, the
 //! recipe of tokens by its members, everything else as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub(super) struct Parts {
     pub(super) refresh: Option<RefreshTerms>,
     pub(super) token: TokenParts,
     pub(super) calls: BTreeMap<CallKind, CallParts>,
+    /// Calls of what is below that are not to be there.
+    pub(super) left_out: BTreeSet<CallKind>,
     pub(super) answers: BTreeMap<Failure, Arc<Answer>>,
     pub(super) refusals: BTreeMap<Refusal, Arc<Answer>>,
 }
@@ -76,7 +78,9 @@ pub(super) struct CallParts {
 impl Parts {
     /// Lays `upper` over this.
     pub(super) fn under(mut self, upper: Self) -> Self {
+        self.calls.retain(|kind, _| !upper.left_out.contains(kind));
         self.calls.extend(upper.calls);
+        self.left_out.extend(upper.left_out);
         self.answers.extend(upper.answers);
         self.refusals.extend(upper.refusals);
         Self {
@@ -86,6 +90,7 @@ impl Parts {
             refresh: upper.refresh.or(self.refresh),
             token: self.token.under(upper.token),
             calls: self.calls,
+            left_out: self.left_out,
             answers: self.answers,
             refusals: self.refusals,
         }

@@ -20,25 +20,27 @@ use crate::config::CallEntry;
 use crate::config::CallKind;
 use crate::config::FieldEntry;
 use crate::config::Findings;
+use crate::config::Place;
 use crate::config::is_attribute;
 use crate::json::Pointer;
 
 pub(super) fn compile(
     kind: CallKind,
-    entry: &At<CallEntry>,
+    entry: &CallEntry,
+    place: Place,
     findings: &mut Findings,
 ) -> Option<CallParts> {
     let matches = matches(kind, &entry.matches, findings);
     let fields = fields(kind, entry, findings);
     let caller = caller(kind, entry, findings);
     if let Some(caller) = caller {
-        judge_proof(kind, caller, entry, findings);
+        judge_proof((kind, caller), entry, place, findings);
     }
     let body = body(entry, &fields, findings);
     let success = Answer::compile(&entry.success, Use::Success, findings);
     let answers = compile::failures(&entry.answers, findings);
     Some(CallParts {
-        place: entry.place,
+        place,
         matches: matches?,
         caller: caller?,
         body: body?,
@@ -103,12 +105,17 @@ fn caller(kind: CallKind, entry: &CallEntry, findings: &mut Findings) -> Option<
 }
 
 /// What proves who calls must be among what is read.
-fn judge_proof(kind: CallKind, caller: Caller, entry: &At<CallEntry>, findings: &mut Findings) {
+fn judge_proof(
+    (kind, caller): (CallKind, Caller),
+    entry: &CallEntry,
+    place: Place,
+    findings: &mut Findings,
+) {
     for slot in proofs(kind, caller) {
         if !entry.fields.get(slot.name()).is_some_and(|field| field.required) {
             let (kind, slot) = (kind.name(), slot.name());
             findings.error(
-                entry.place,
+                place,
                 format!("`{kind}` needs the field `{slot}`, and needs it `required`"),
             );
         }
@@ -168,7 +175,9 @@ fn rule(slot: Slot, field: &At<FieldEntry>, findings: &mut Findings) -> Option<F
     let pointer = pointer?;
     let name = pointer.names().last().unwrap_or_default().to_owned();
     let is_required = field.required;
-    Some(FieldRule { slot, pointer, name, kind: kind?, is_required, min, max, blank: blank? })
+    let is_unique = unique(&slot, field, findings);
+    let (kind, blank) = (kind?, blank?);
+    Some(FieldRule { slot, pointer, name, kind, is_required, is_unique, min, max, blank })
 }
 
 fn value_kind(slot: &Slot, written: &At<String>, findings: &mut Findings) -> Option<ValueKind> {
@@ -208,6 +217,16 @@ fn blank(slot: &Slot, field: &FieldEntry, findings: &mut Findings) -> Option<Bla
     }
 }
 
+fn unique(slot: &Slot, field: &At<FieldEntry>, findings: &mut Findings) -> bool {
+    let is_text = matches!(slot, Slot::Attribute(_)) && field.kind.value == "string";
+    if field.unique && !is_text {
+        findings
+            .error(field.place, format!("`{}` cannot be `unique`", slot.name()))
+            .help("attributes of the type `string` can; no two users have the same login anyway");
+    }
+    field.unique
+}
+
 pub(super) fn pointer(text: &At<String>, findings: &mut Findings) -> Option<Pointer> {
     Pointer::parse(text)
         .map_err(|error| findings.error(text.place, format!("`{}`: {error}", **text)))
@@ -241,7 +260,7 @@ const JSON: &str = "application/json";
 
 impl Slot {
     /// The name among the fields of a preset.
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         match self {
             Self::Login => "login",
             Self::Password => "password",

@@ -53,7 +53,7 @@ impl BasicGate {
         let facts = vouched((&**users, &**vouching), &login, password, address).await?;
         let proof = UserProof::Password { revision: facts.revision, asked: None };
         established.prove_user(number, Arc::new(subject(&facts)), proof);
-        established.principal.facts = Some(Arc::clone(&facts));
+        established.lease.principal.facts = Some(Arc::clone(&facts));
         established.facts = Some(facts);
         Ok(true)
     }

@@ -53,14 +53,14 @@ impl CertificateGate {
         match self.0.holder {
             Holder::App => {
                 let app = App { id: AppId::new(name), scopes: Vec::new() };
-                established.principal.app = Some(Arc::new(app));
+                established.lease.principal.app = Some(Arc::new(app));
             }
             Holder::User => {
                 let subject = Arc::new(subject(name, certificate));
                 established.prove_user(number, subject, UserProof::Certificate);
             }
         }
-        established.principal.certificate = Some(Arc::clone(certificate));
+        established.lease.principal.certificate = Some(Arc::clone(certificate));
         established.lease.certificate = Some(Arc::clone(certificate));
         Ok(true)
     }

@@ -93,20 +93,20 @@ pub(super) struct UserGate {
 /// What the checks of a request established so far.
 #[derive(Debug, Default)]
 pub(super) struct Established {
-    pub(super) principal: Principal,
     pub(super) client: Option<ClientAddress>,
     /// Where a check looks that was not asked.
-    pub(super) unjudged: Stripping,
+    pub(super) unjudged: Option<Box<Stripping>>,
     /// What the store knows about the user of a token of our own.
     pub(super) facts: Option<Arc<Facts>>,
-    /// What may have to be judged again; its principal is filled in at the end.
-    pub(super) lease: Lease,
+    /// Who calls, and what may have to be judged again. Boxed: it is handed from one to the next all the
+    /// way to the end of the answer.
+    pub(super) lease: Box<Lease>,
 }
 
 impl Established {
     fn prove_app(&mut self, check: usize, app: Arc<App>, proof: KeyProof) {
         let earlier = self.lease.app.replace(Proof { check, of: proof });
-        let app = self.principal.app.replace(app);
+        let app = self.lease.principal.app.replace(app);
         if earlier.is_some() {
             let principal = Principal { app, ..Principal::default() };
             self.lease.more.push(Lease { principal, app: earlier, ..Lease::default() });
@@ -115,9 +115,9 @@ impl Established {
 
     pub(super) fn prove_user(&mut self, check: usize, subject: Arc<Subject>, proof: UserProof) {
         let earlier = self.lease.user.replace(Proof { check, of: proof });
-        let user = self.principal.user.replace(subject);
+        let user = self.lease.principal.user.replace(subject);
         if earlier.is_some() {
-            let facts = self.principal.facts.clone();
+            let facts = self.lease.principal.facts.clone();
             let principal = Principal { user, facts, ..Principal::default() };
             self.lease.more.push(Lease { principal, user: earlier, ..Lease::default() });
         }
@@ -195,9 +195,13 @@ impl Checks {
         require: &Require,
         known: &[Option<Outcome>],
         trail: &mut Trail,
-    ) -> Stripping {
-        let mut unjudged = Stripping::default();
-        for check in require.unasked(known).iter().filter_map(|index| self.0.get(index.0)) {
+    ) -> Option<Box<Stripping>> {
+        let unasked = require.unasked(known);
+        if unasked.is_empty() {
+            return None;
+        }
+        let mut unjudged = Box::<Stripping>::default();
+        for check in unasked.iter().filter_map(|index| self.0.get(index.0)) {
             trail.note(Step::Check, || {
                 format!("{}: not asked, its credential is removed", check.name)
             });
@@ -214,7 +218,7 @@ impl Checks {
                 }
             }
         }
-        unjudged
+        Some(unjudged)
     }
 
     /// Where the tokens stand that were judged.
@@ -313,12 +317,12 @@ impl Check {
         if !trail.is_telling() {
             return;
         }
-        trail.app.clone_from(&established.principal.app);
-        trail.user.clone_from(&established.principal.user);
+        trail.app.clone_from(&established.lease.principal.app);
+        trail.user.clone_from(&established.lease.principal.user);
         trail.client = established.client.as_ref().map(|client| client.address);
         trail.note(Step::Check, || {
             let outcome = match outcome {
-                Ok(true) => format!("valid, {}", self.kind().whom(&established.principal)),
+                Ok(true) => format!("valid, {}", self.kind().whom(&established.lease.principal)),
                 Ok(false) => "absent".to_owned(),
                 Err(denial) => format!("invalid ({denial})"),
             };
@@ -412,7 +416,7 @@ impl UserGate {
         }
         established.prove_user(number, subject, UserProof::Token { key });
         if by_store.is_some() {
-            established.principal.facts = by_store;
+            established.lease.principal.facts = by_store;
         }
         Ok(true)
     }

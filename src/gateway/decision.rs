@@ -43,7 +43,8 @@ pub enum Decision {
 pub struct Pass {
     pub(super) route: Arc<Route>,
     pub(super) destination: Arc<Destination>,
-    pub(super) lease: Lease,
+    /// Who calls; gone once it is taken out.
+    pub(super) lease: Option<Box<Lease>>,
     pub(super) target: PathAndQuery,
     /// Set when the host was not written in its canonical form.
     pub(super) host: Option<HeaderValue>,
@@ -52,7 +53,7 @@ pub struct Pass {
     pub(super) reserved: Arc<IdentityNames>,
     pub(super) stripping: Arc<Stripping>,
     /// Where no check of this request looked, although one of its route would have.
-    pub(super) unjudged: Stripping,
+    pub(super) unjudged: Option<Box<Stripping>>,
     /// Told by a verified application about its own client.
     pub(super) client: Option<IpAddr>,
     /// The client, as far as proxies told it that are trusted.
@@ -117,13 +118,13 @@ impl Pass {
     }
 
     /// Who calls.
-    pub const fn principal(&self) -> &Principal {
-        &self.lease.principal
+    pub fn principal(&self) -> &Principal {
+        self.lease.as_ref().map_or(&NOBODY, |lease| &lease.principal)
     }
 
     /// Takes out what has to be judged again while the answer goes on.
-    pub fn take_lease(&mut self) -> Lease {
-        std::mem::take(&mut self.lease)
+    pub const fn take_lease(&mut self) -> Option<Box<Lease>> {
+        self.lease.take()
     }
 
     /// The address of its client that a verified application told, if any.
@@ -165,7 +166,9 @@ impl Pass {
             parts.headers.insert(header::HOST, host);
         }
         self.stripping.apply(&mut parts.headers);
-        self.unjudged.apply(&mut parts.headers);
+        if let Some(unjudged) = self.unjudged {
+            unjudged.apply(&mut parts.headers);
+        }
         // Ours come last: nothing the client wrote can remove or double them.
         self.reserved.strip(&mut parts.headers);
         let mut ours = self.ours;
@@ -197,3 +200,5 @@ pub struct Sealed {
     /// Whether the answer may switch to a WebSocket.
     pub opens_websocket: bool,
 }
+
+static NOBODY: Principal = Principal { app: None, user: None, facts: None, certificate: None };

@@ -163,7 +163,7 @@ impl Gateway {
                 return Ok(Decision::Enter(Entry {
                     route: Arc::clone(route),
                     door: Arc::clone(door),
-                    principal: established.principal,
+                    principal: established.lease.principal,
                     peer: asking.peer.client,
                     reserved: Arc::clone(&self.reserved),
                     stripping: Arc::clone(&self.stripping),
@@ -175,10 +175,14 @@ impl Gateway {
         let pass = Pass {
             route: Arc::clone(route),
             destination,
-            target: self.target(&inquiry, parts.uri.path_and_query(), &established.unjudged)?,
+            target: self.target(
+                &inquiry,
+                parts.uri.path_and_query(),
+                established.unjudged.as_deref(),
+            )?,
             host: host_to_send(&inquiry),
             ours: identity(route, &established, trail)?,
-            lease: Lease { principal: established.principal, ..established.lease },
+            lease: Some(established.lease),
             reserved: Arc::clone(&self.reserved),
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
@@ -211,7 +215,7 @@ impl Gateway {
         };
         if let Some(user) = demanded {
             user.demand(presented, &mut established).await?;
-            trail.user.clone_from(&established.principal.user);
+            trail.user.clone_from(&established.lease.principal.user);
         } else if route.access == Access::Public {
             trail.note(Step::Check, || "none, the route is public".to_owned());
         }
@@ -224,12 +228,13 @@ impl Gateway {
         &self,
         inquiry: &Inquiry<'_>,
         original: Option<&PathAndQuery>,
-        unjudged: &Stripping,
+        unjudged: Option<&Stripping>,
     ) -> Result<PathAndQuery, Denial> {
         let original = original.ok_or(InquiryError::TargetForm)?;
         let stripped = inquiry.query.and_then(|query| {
             let stripped = self.stripping.apply_to_query(query);
-            unjudged.apply_to_query(stripped.as_deref().unwrap_or(query)).or(stripped)
+            let left = stripped.as_deref().unwrap_or(query);
+            unjudged.and_then(|unjudged| unjudged.apply_to_query(left)).or(stripped)
         });
         Ok(match &stripped {
             None => inquiry.target(original)?,
@@ -337,7 +342,7 @@ fn judge_client(
 ) -> Result<(), Denial> {
     let Voice::Dialect(dialect) = &route.voice else { return Ok(()) };
     let client = dialect.client.as_ref().filter(|client| client.is_required);
-    let is_app = established.principal.app.is_some();
+    let is_app = established.lease.principal.app.is_some();
     match client.filter(|_| is_app) {
         Some(client) if client.read(headers).is_none() => Err(Denial::ClientAddress),
         _ => Ok(()),
@@ -353,7 +358,7 @@ fn permit(
     trail: &mut Trail,
 ) -> Result<(), Denial> {
     let facts = Facts {
-        principal: &established.principal,
+        principal: &established.lease.principal,
         method: inquiry.method.as_str(),
         host: inquiry.host.name(),
         path: inquiry.path.as_str(),
@@ -392,7 +397,7 @@ fn identity(
     for rule in &route.forward {
         let value = rule
             .fact
-            .value(&established.principal)
+            .value(&established.lease.principal)
             .map_err(|_unwritable| Denial::UnwritableClaim)?;
         let Some(value) = value else { continue };
         trail.note(Step::Forward, || {

@@ -198,3 +198,60 @@ fn failure(denial: &Denial) -> Option<Failure> {
         | Denial::GatewayTimeout => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{At, Findings, Place, Secrets};
+    use crate::message::RequestIds;
+
+    /// A dialect that answers each refusal of the list with a status of its own.
+    fn voice() -> Voice {
+        let line = |refusal: &Refusal| {
+            format!("  {}: {{ status: {} }}\n", refusal.name(), status(*refusal))
+        };
+        let refusals: String = Refusal::ALL.iter().map(line).collect();
+        let preset = format!("dialect: mine\nextends: redis-7.4\nrefusals:\n{refusals}");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("mine.yaml"), preset).unwrap();
+        let name = At { value: "file:mine.yaml".to_owned(), place: Place::default() };
+        let (mut secrets, mut findings) = (Secrets::new(folder.path()), Findings::new());
+        let dialect = Dialect::load(&name, None, &mut secrets, &mut findings);
+        Voice::Dialect(Arc::new(dialect.unwrap_or_else(|| panic!("{findings:?}"))))
+    }
+
+    /// 401 for what has expired, as everywhere.
+    fn status(refusal: Refusal) -> u16 {
+        let place = Refusal::ALL.iter().position(|one| *one == refusal).unwrap();
+        let place = u16::try_from(place).unwrap();
+        if refusal == Refusal::ExpiredToken { 401 } else { 450 + place }
+    }
+
+    #[test]
+    fn each_failure_of_a_token_has_an_answer_of_its_own() {
+        let (voice, id) = (voice(), RequestIds::new(1).next());
+        for (denial, refusal) in [
+            (Denial::Missing(Kind::User), Refusal::MissingToken),
+            (Denial::UnknownScheme, Refusal::OtherScheme),
+            (Denial::Carried(Kind::User, CarryError::Malformed), Refusal::MalformedToken),
+            (Denial::Token(TokenError::Malformed("x")), Refusal::MalformedToken),
+            (Denial::Token(TokenError::TooLong), Refusal::MalformedToken),
+            (Denial::Token(TokenError::BadSignature), Refusal::BadSignature),
+            (Denial::Token(TokenError::UnsupportedAlgorithm), Refusal::RefusedAlgorithm),
+            (Denial::Token(TokenError::NotYetValid), Refusal::TokenNotYetValid),
+            (Denial::Token(TokenError::Expired), Refusal::ExpiredToken),
+            (Denial::Token(TokenError::Revoked), Refusal::RevokedToken),
+            (Denial::Token(TokenError::WrongType), Refusal::WrongTokenType),
+            (Denial::Token(TokenError::UnknownKey), Refusal::InvalidToken),
+            (Denial::Token(TokenError::UnknownIssuer), Refusal::InvalidToken),
+            (Denial::Token(TokenError::WrongAudience), Refusal::InvalidToken),
+            (Denial::Token(TokenError::Claims("x")), Refusal::InvalidToken),
+            (Denial::Token(TokenError::KeysUnavailable), Refusal::Unavailable),
+            (Denial::HeaderDiffers, Refusal::WrongHeader),
+            (Denial::Missing(Kind::Header), Refusal::MissingHeader),
+        ] {
+            let answer = voice.respond(&denial, &id);
+            assert_eq!(answer.status().as_u16(), status(refusal), "{}", refusal.name());
+        }
+    }
+}

@@ -122,6 +122,7 @@ impl Clerk {
         let dialect = &asked.door.service.dialect;
         let refreshing = Refreshing {
             app: asked.app.as_ref(),
+            address: asked.address,
             dialect: (!dialect.refresh.is_some_and(|terms| terms.is_for_any))
                 .then_some(dialect.name.as_str()),
             tokens_until: life.until(),

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time;
 
+use super::told;
 use crate::credentials::read_basic;
 use crate::dialect::Call;
 use crate::dialect::Caller;
@@ -32,6 +33,7 @@ use crate::message::Body;
 use crate::message::RequestId;
 use crate::principal::Own;
 use crate::secret::Secret;
+use crate::telemetry::Metrics;
 use crate::upstream::BodyFault;
 use crate::upstream::RequestBody;
 
@@ -39,6 +41,7 @@ use crate::upstream::RequestBody;
 #[derive(Clone, Debug)]
 pub struct Desk {
     calls: mpsc::Sender<Asked>,
+    metrics: Metrics,
 }
 
 /// A call that was read, on its way to the clerk.
@@ -66,9 +69,9 @@ struct Client {
 
 impl Desk {
     /// A desk, and where its calls come out.
-    pub fn new() -> (Self, mpsc::Receiver<Asked>) {
+    pub fn new(metrics: Metrics) -> (Self, mpsc::Receiver<Asked>) {
         let (calls, asked) = mpsc::channel(MOST_CALLS);
-        (Self { calls }, asked)
+        (Self { calls, metrics }, asked)
     }
 
     /// Answers one call. Whatever happens, an answer comes back.
@@ -80,10 +83,18 @@ impl Desk {
         id: RequestId,
     ) -> Response<Body> {
         let door = Arc::clone(entry.door());
+        let metrics = self.metrics.clone();
         match self.ask(entry, parts, body, id).await {
             Ok(response) => response,
-            Err(Refused::Call(error)) => refuse(&door, &error, &id),
+            // The clerk, who tells of every call, never saw these.
+            Err(Refused::Call(error)) => {
+                told::count(&door, Some(error.failure), &metrics);
+                refuse(&door, &error, &id)
+            }
             Err(Refused::Body(fault)) => {
+                if fault == BodyFault::TooLarge {
+                    told::count(&door, Some(Failure::TooLarge), &metrics);
+                }
                 let denial = match fault {
                     BodyFault::TooLarge => Denial::BodyTooLarge,
                     BodyFault::TooSlow => Denial::BodyTimeout,

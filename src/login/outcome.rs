@@ -95,6 +95,9 @@ impl From<SessionError> for Failed {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Invalid => Failure::InvalidRefreshToken.into(),
+            SessionError::Throttled { retry_after } => {
+                Self::after(Failure::Throttled, Some(retry_after))
+            }
             SessionError::UserChanged => Failure::WrongCredentials.into(),
             SessionError::AppRevoked => Failure::InvalidApplicationKey.into(),
             SessionError::Unavailable => Failure::Unavailable.into(),
@@ -123,6 +126,7 @@ impl From<RegisterError> for Failed {
         match error {
             RegisterError::Name => of(Failure::BadOption, "login"),
             RegisterError::NameTaken => of(Failure::NameTaken, "login"),
+            RegisterError::AttributeTaken(name) => of(Failure::NameTaken, &name),
             RegisterError::Weak(_) => of(Failure::WeakPassword, "password"),
             RegisterError::TooLong => Failure::BadOption.into(),
             RegisterError::SignIn(error) => error.into(),

@@ -7,6 +7,7 @@ use super::desk::Asked;
 use super::mint::{Life, about};
 use super::outcome::Failed;
 use crate::account::{Demand, Update};
+use crate::dialect::Call;
 use crate::dialect::Failure;
 use crate::dialect::Name;
 use crate::dialect::Scope;
@@ -21,7 +22,7 @@ impl Clerk {
             return Err(Failure::MissingField.into());
         };
         let password = Secret::new(password.expose().as_str());
-        let attributes = fields.attributes.clone();
+        let attributes = (fields.attributes.clone(), unique(asked));
         let user = self.accounts.register(login, password, attributes, asked.address).await;
         let user = user.map_err(|error| Failed::from(error).in_words_of(asked.door.call()))?;
         self.open(asked, &user).await
@@ -35,7 +36,7 @@ impl Clerk {
             None => None,
         };
         let attributes = (!fields.attributes.is_empty()).then(|| fields.attributes.clone());
-        let change = UserChange { login, attributes, permissions: None };
+        let change = UserChange { login, attributes, unique: unique(asked), permissions: None };
         let new = fields.new_password.as_ref().map(|new| Secret::new(new.expose().as_str()));
         let session = Some(&own.session);
         let update = Update { change: &change, password: new, session, address: asked.address };
@@ -70,8 +71,13 @@ impl Clerk {
     }
 
     pub(super) async fn enrol(&self, asked: &Asked) -> Result<Response<Body>, Failed> {
+        let own = own(asked)?;
         let login = self.login_of(asked).await?;
-        let user = self.accounts.sign_in(&attempt_by(asked, &login)?).await?;
+        // Not `sign_in`: it would ask for the code of a factor that is there, which this call cannot carry.
+        let user = self.accounts.prove_password(&attempt_by(asked, &login)?).await?;
+        if user.id != own.user {
+            return Err(Failure::WrongCredentials.into());
+        }
         let enrolment = self.accounts.enrol_totp(&user.id).await?;
         let scope = about(&user)
             .with(Name::TotpSecret, enrolment.seed.expose().as_str())
@@ -117,6 +123,12 @@ impl Clerk {
         let user = self.accounts.user(&own(asked)?.user).await?;
         Ok(user.login.as_str().to_owned())
     }
+}
+
+/// The attributes in the call that no two users have alike.
+fn unique(asked: &Asked) -> Vec<String> {
+    let names = asked.door.call().into_iter().flat_map(Call::unique);
+    names.filter(|name| asked.fields.attributes.contains_key(*name)).map(str::to_owned).collect()
 }
 
 fn new_password(asked: &Asked) -> Result<Secret<&str>, Failed> {

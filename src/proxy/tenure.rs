@@ -23,7 +23,7 @@ pub struct Landlord {
 #[derive(Debug)]
 pub(super) struct Tenure {
     landlord: Arc<Landlord>,
-    lease: Lease,
+    lease: Box<Lease>,
     looked: Instant,
     waits: u32,
 }
@@ -43,9 +43,13 @@ impl fmt::Debug for Landlord {
 
 impl Tenure {
     /// Begins with the decision; none where nothing could be revoked.
-    pub(super) fn begin(landlord: &Arc<Landlord>, lease: Lease, decided: Instant) -> Option<Self> {
-        let landlord = Arc::clone(landlord);
-        (!lease.is_empty()).then_some(Self { landlord, lease, looked: decided, waits: 0 })
+    pub(super) fn begin(
+        landlord: &Arc<Landlord>,
+        lease: Option<Box<Lease>>,
+        decided: Instant,
+    ) -> Option<Self> {
+        let lease = lease.filter(|lease| !lease.is_empty())?;
+        Some(Self { landlord: Arc::clone(landlord), lease, looked: decided, waits: 0 })
     }
 
     /// Looks, whatever the time.

@@ -162,7 +162,7 @@ impl Server {
         };
         let mut threads = Vec::with_capacity(workers + 1);
         let (store, manner) = (settings.store.clone(), manner(&settings));
-        let (desk, calls) = Desk::new();
+        let (desk, calls) = Desk::new(metrics.clone());
         let first = control::First { settings, store, findings, admin_listener, calls };
         let (announce, announced) = oneshot::channel();
         threads.push(spawn("control", move || control.run(&mut loaded, first, orders, announce))?);

@@ -29,6 +29,9 @@ pub enum StoreError {
     /// A live application, or a user, already has this name.
     #[error("the name is taken")]
     NameTaken,
+    /// Another user has the same value of an attribute that no two have.
+    #[error("another user has the same `{0}`")]
+    AttributeTaken(String),
     /// The application was revoked, which is final.
     #[error("the application is revoked")]
     AppRevoked,
@@ -81,6 +84,7 @@ impl StoreError {
             | Self::Newer { .. }
             | Self::NotFound
             | Self::NameTaken
+            | Self::AttributeTaken(_)
             | Self::AppRevoked
             | Self::TwoLiveSecrets
             | Self::TooManyPasswords

@@ -85,6 +85,8 @@ pub struct NewUser {
     pub state: UserState,
     /// What else is known about it.
     pub attributes: Map<String, Value>,
+    /// Attributes whose text no other user has.
+    pub unique: Vec<String>,
     /// What it may do, in the form of its dialect.
     pub permissions: Value,
     /// The hash of its first password, in the PHC format; without one it cannot sign in.
@@ -98,6 +100,8 @@ pub struct UserChange {
     pub login: Option<Login>,
     /// Attributes to set; `null` removes one, those not named stay.
     pub attributes: Option<Map<String, Value>>,
+    /// Attributes whose text no other user may have, where it is set.
+    pub unique: Vec<String>,
     /// Other permissions, in place of all there were.
     pub permissions: Option<Value>,
 }

@@ -15,6 +15,7 @@ pub(super) fn user(id: &str) -> NewUser {
         login: Login::parse(&format!("{id}@example.com")).unwrap(),
         state: UserState::Active,
         attributes: attributes.as_object().unwrap().clone(),
+        unique: Vec::new(),
         permissions: json!({"Things": ["view"]}),
         password: Some(phc("first")),
     }
@@ -189,6 +190,7 @@ async fn several_things_are_altered_together_or_not_at_all() {
     let change = |login: &str| UserChange {
         login: Login::parse(login),
         attributes: Some(patch(&json!({"bio": "new"}))),
+        unique: Vec::new(),
         permissions: Some(json!(["all"])),
     };
     let taken = store.update_user(&second.id, &change(first.login.as_str()), NOW).await;
@@ -200,6 +202,35 @@ async fn several_things_are_altered_together_or_not_at_all() {
     assert_eq!(same, altered);
     let unknown = store.update_user(&UserId::new("x"), &change("y"), NOW).await;
     assert!(matches!(unknown, Err(StoreError::NotFound)));
+}
+
+#[tokio::test]
+async fn what_no_two_users_have_alike_is_not_taken_from_another() {
+    let (_folder, store, first) = with_user().await;
+    let unique = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let named = |name: &str| patch(&json!({"nick": name}));
+    store.set_attributes(&first.id, &named("anna"), NOW).await.unwrap();
+    let new = |id: &str, name: &str, names: &[&str]| NewUser {
+        attributes: named(name),
+        unique: unique(names),
+        ..user(id)
+    };
+    let taken = store.create_user(&new("u2", "anna", &["nick"]), NOW).await;
+    assert!(matches!(taken, Err(StoreError::AttributeTaken(name)) if name == "nick"));
+    assert_eq!(store.list_users(None).await.unwrap().len(), 1);
+    // Another spelling is another text, and what is not asked for is not compared.
+    store.create_user(&new("u2", "Anna", &["nick", "other"]), NOW).await.unwrap();
+    let third = store.create_user(&new("u3", "anna", &[]), NOW).await.unwrap();
+    let rename = async |name: &str| {
+        let (attributes, unique) = (Some(named(name)), unique(&["nick"]));
+        let change = UserChange { attributes, unique, ..UserChange::default() };
+        store.update_user(&third.id, &change, NOW).await
+    };
+    for name in ["anna", "Anna"] {
+        assert!(matches!(rename(name).await, Err(StoreError::AttributeTaken(_))), "{name}");
+    }
+    assert_eq!(store.show_user(&third.id).await.unwrap(), third);
+    assert_eq!(rename("carla").await.unwrap(), rename("carla").await.unwrap());
 }
 
 #[tokio::test]

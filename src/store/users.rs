@@ -51,6 +51,7 @@ impl Store {
         .execute(&mut *act)
         .await
         .map_err(login_taken)?;
+        judge_unique(&mut act, &user.id, &user.attributes, &user.unique).await?;
         if let Some(phc) = &user.password {
             insert_password(&mut act, &user.id, phc, now).await?;
         }
@@ -111,6 +112,9 @@ impl Store {
             .execute(&mut *act)
             .await
             .map_err(login_taken)?;
+        if let Some(patch) = &change.attributes {
+            judge_unique(&mut act, id, patch, &change.unique).await?;
+        }
         note(&mut act, Kind::User, id.as_str(), now).await?;
         act.commit().await?;
         Ok(user)
@@ -268,6 +272,31 @@ fn merge(attributes: &mut Map<String, Value>, patch: &Map<String, Value>) {
             attributes.insert(name.clone(), value.clone());
         }
     }
+}
+
+/// Refuses a text that another user has under the same name. All users are read for it, which for a
+/// hundred thousand takes about as long as the hash of a password does.
+async fn judge_unique(
+    act: &mut SqliteConnection,
+    id: &UserId,
+    attributes: &Map<String, Value>,
+    unique: &[String],
+) -> Result<(), StoreError> {
+    for name in unique {
+        let Some(text) = attributes.get(name).and_then(Value::as_str) else { continue };
+        let other = sqlx::query(
+            "SELECT 1 FROM users WHERE id <> ? AND json_extract(attributes, ?) = ? LIMIT 1",
+        )
+        .bind(id.as_str())
+        .bind(format!("$.\"{name}\""))
+        .bind(text)
+        .fetch_optional(&mut *act)
+        .await?;
+        if other.is_some() {
+            return Err(StoreError::AttributeTaken(name.clone()));
+        }
+    }
+    Ok(())
 }
 
 /// The text that is kept; every reading of the user pays for its length.

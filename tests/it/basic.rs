@@ -1,11 +1,15 @@
 //! HTTP Basic on ordinary routes: the users of the store, and nobody else.
 
+use std::thread;
+use std::time::Instant;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use portcullis::store::UserState;
 use serde_json::{Value, json};
 
 use crate::world::Ask;
+use crate::world::DEADLINE;
 use crate::world::World;
 use crate::world::people::{People, now};
 
@@ -89,10 +93,10 @@ fn what_changes_about_a_user_acts_at_once() {
     world.pass(&ask("/only/a"));
     world.deny(&ask("/admin"), &[403]);
     let until = |what: &str, wanted: u16, target: &'static str| {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let deadline = Instant::now() + DEADLINE;
         while world.answer(&ask(target)).status() != wanted {
-            assert!(std::time::Instant::now() < deadline, "{what}");
-            std::thread::yield_now();
+            assert!(Instant::now() < deadline, "{what}");
+            thread::yield_now();
         }
     };
     people.act(async |store| {
@@ -123,4 +127,36 @@ fn either_a_token_or_a_password_opens_a_route_that_takes_both() {
     world.deny(&forged, &[401]);
     world.deny(&ask("/v1/bdbs", "anna", "wrong"), &[401]);
     world.deny(&Ask::get("/v1/bdbs").field("Authorization", "Digest x"), &[401]);
+}
+
+#[test]
+fn a_password_is_guessed_at_here_no_oftener_than_at_a_login() {
+    let people = People::new();
+    people.add("anna", PASSWORD, &Value::Null, &Value::Null);
+    people.add("berta", PASSWORD, &Value::Null, &Value::Null);
+    let world = gateway(&people);
+    let hashes = || world.metric("portcullis_password_hashes_total");
+    for (number, target) in (0..10).zip(["/only/a", "/v1/bdbs"].iter().cycle()) {
+        let before = hashes();
+        let answer = world.deny(&ask(target, "anna", "wrong horse"), &[401]);
+        assert!(answer.fields.lacks("retry-after"), "{number}");
+        assert!((hashes() - before - 1.0).abs() < 0.5, "{number}");
+    }
+    let before = hashes();
+    // Whoever has the right one by now learns nothing, and in other letters it is the same account.
+    for (login, password) in [("anna", PASSWORD), ("ANNA", PASSWORD), ("anna", "wrong horse")] {
+        let answer = world.deny(&ask("/only/a", login, password), &[429]);
+        assert_eq!(answer.fields.one("retry-after"), "900");
+    }
+    let login =
+        Ask::post("/v1/users/authorize", "").field("Authorization", basic("anna", PASSWORD));
+    world.deny(&login, &[401]);
+    assert!((hashes() - before).abs() < 0.5, "something was hashed");
+    world.pass(&ask("/only/a", "berta", PASSWORD));
+    world.advance(15 * 60);
+    let deadline = Instant::now() + DEADLINE;
+    while world.answer(&ask("/only/a", "anna", PASSWORD)).status() != 200 {
+        assert!(Instant::now() < deadline, "the account stays closed");
+        thread::yield_now();
+    }
 }

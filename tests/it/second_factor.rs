@@ -203,3 +203,38 @@ fn a_request_whose_user_is_disabled_before_its_body_is_whole_goes_nowhere() {
     assert_eq!(slow.answer("POST").unwrap().status(), 401);
     assert!(world.upstream.since(&mark).unwrap().is_empty());
 }
+
+#[test]
+fn codes_guessed_at_on_a_route_count_with_those_at_the_login() {
+    let people = People::new();
+    let anna = people.add("anna@example.com", PASSWORD, &Value::Null, &Value::Null);
+    people.enrol(&anna, SEED);
+    let world = gateway(&people);
+    let token = token(&world, "anna@example.com", NOW);
+    let probe = Ask::get("/v1.0/private/x").field("Authorization", &token);
+    later(&world, 60, &probe);
+    let right = code(SEED, NOW + 60);
+    let with = |key: &Value, code: &str| create(&token, &json!({"n": 1, KEY: key, CODE: code}));
+    let question = || body_of(&world.deny(&create(&token, &json!({"n": 1})), &[499]))[KEY].clone();
+    let first = question();
+    for _ in 0..5 {
+        world.deny(&with(&first, "000000"), &[401]);
+    }
+    // The sixth try is not made, and another question begins no new count.
+    world.deny(&with(&first, &right), &[401]);
+    let second = question();
+    for _ in 0..5 {
+        world.deny(&with(&second, "000000"), &[401]);
+    }
+    let third = question();
+    for code in [right.as_str(), "000000"] {
+        let answer = world.deny(&with(&third, code), &[429]);
+        assert_eq!(answer.fields.one("retry-after"), "900");
+    }
+    let path = "/v1.0/private/user/customer/login";
+    let mut login =
+        json!({"customer_email_address": "anna@example.com", "customer_password": PASSWORD});
+    login[KEY] = body_of(&world.answer(&post(path, &login)))[KEY].clone();
+    login[CODE] = json!(right);
+    assert_eq!(world.answer(&post(path, &login)).status(), 429);
+}

@@ -132,6 +132,7 @@ async fn create_users(store: &Store, master: &MasterKey, now: Timestamp) -> anyh
             login: Login::parse(login).context("the name of a user")?,
             state: UserState::Active,
             attributes: attributes.as_object().cloned().unwrap_or_default(),
+            unique: Vec::new(),
             permissions: json!({"Things": ["view"]}),
             password: Some(hash),
         };

@@ -25,6 +25,7 @@ fn user(name: &str) -> NewUser {
         login: Login::parse(name).unwrap(),
         state: UserState::Active,
         attributes: serde_json::Map::new(),
+        unique: Vec::new(),
         permissions: Value::Null,
         password: None,
     }

@@ -35,10 +35,11 @@ impl Act<'_, '_> {
     /// Carries the command out and prints what came of it.
     pub(super) async fn run(self, command: &UserCommand) -> anyhow::Result<()> {
         match command {
-            UserCommand::Add { login, attributes, permissions, without_password } => {
+            UserCommand::Add { login, attributes, permissions, without_password, invited } => {
                 let attributes = attributes.clone().map_or_else(Map::new, |JsonObject(map)| map);
                 let permissions = permissions.clone().unwrap_or(Value::Null);
-                self.add(login, (attributes, permissions), !without_password).await
+                let state = if *invited { UserState::Invited } else { UserState::Active };
+                self.add(login, state, (attributes, permissions), !without_password).await
             }
             UserCommand::List => self.list().await,
             UserCommand::Show { user } => {
@@ -75,6 +76,7 @@ impl Act<'_, '_> {
             }
             UserCommand::Lock { user } => self.set_state(user, UserState::Locked).await,
             UserCommand::Unlock { user } => self.unlock(user).await,
+            UserCommand::Expire { user } => self.expire(user).await,
             UserCommand::Disable { user } => self.set_state(user, UserState::Disabled).await,
             UserCommand::Enable { user } => self.set_state(user, UserState::Active).await,
             UserCommand::Delete { user } => self.delete(user).await,
@@ -85,6 +87,7 @@ impl Act<'_, '_> {
     async fn add(
         mut self,
         login: &Login,
+        state: UserState,
         (attributes, permissions): (Map<String, Value>, Value),
         with_password: bool,
     ) -> anyhow::Result<()> {
@@ -96,8 +99,9 @@ impl Act<'_, '_> {
         let user = NewUser {
             id: UserId::generate(random()?),
             login: login.clone(),
-            state: UserState::Active,
+            state,
             attributes,
+            unique: Vec::new(),
             permissions,
             password,
         };
@@ -173,6 +177,15 @@ impl Act<'_, '_> {
             bail!("{} is {}, not locked", found.login, found.state.as_str());
         }
         self.set_state(user, UserState::Active).await
+    }
+
+    async fn expire(self, user: &str) -> anyhow::Result<()> {
+        let found = find_user(self.store, user).await?;
+        // A change of password ends this state: of no other may that be a way out.
+        if !matches!(found.state, UserState::Expired | UserState::Active) {
+            bail!("{} is {}, not active", found.login, found.state.as_str());
+        }
+        self.set_state(user, UserState::Expired).await
     }
 
     async fn set_state(self, user: &str, state: UserState) -> anyhow::Result<()> {

@@ -54,6 +54,9 @@ pub enum UserCommand {
         /// Create the user without a password: it cannot sign in until it is given one
         #[arg(long)]
         without_password: bool,
+        /// Create the user as invited: whatever its password, it cannot sign in until it is enabled
+        #[arg(long)]
+        invited: bool,
     },
     /// List all users, oldest first
     List,
@@ -110,6 +113,11 @@ pub enum UserCommand {
     },
     /// Let a locked user sign in again, and forget failed attempts
     Unlock {
+        /// The user
+        user: String,
+    },
+    /// Refuse sign-ins and refreshes of a user until its password was changed; its tokens stay good
+    Expire {
         /// The user
         user: String,
     },

@@ -281,6 +281,33 @@ async fn states_are_set_and_sessions_end_with_them() {
 }
 
 #[tokio::test]
+async fn a_password_expires_and_an_invitation_waits() {
+    let shell = Shell::new();
+    shell.json(&["add", "anna"]).await;
+    for (command, input, state) in [
+        ("expire", "", "expired"),
+        ("expire", "", "expired"),
+        ("password", "another battery", "active"),
+        ("expire", "", "expired"),
+        ("enable", "", "active"),
+    ] {
+        shell.run(&[command, "anna"], input).await.unwrap();
+        assert_eq!(shell.json(&["show", "anna"]).await["state"], state, "{command}");
+    }
+    // A change of password must not let in whom an operator keeps out.
+    for command in ["lock", "disable"] {
+        shell.run(&[command, "anna"], "").await.unwrap();
+        assert!(shell.run(&["expire", "anna"], "").await.is_err(), "{command}");
+    }
+    assert_eq!(shell.json(&["add", "berta", "--invited"]).await["state"], "invited");
+    assert!(shell.run(&["expire", "berta"], "").await.is_err());
+    shell.run(&["password", "berta"], "another battery").await.unwrap();
+    assert_eq!(shell.json(&["show", "berta"]).await["state"], "invited");
+    shell.run(&["enable", "berta"], "").await.unwrap();
+    assert_eq!(shell.json(&["show", "berta"]).await["state"], "active");
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_an_error_and_makes_no_store() {
     let shell = Shell::new();
     let lines = [
@@ -289,6 +316,7 @@ async fn what_is_not_there_is_an_error_and_makes_no_store() {
         &["password", "x"],
         &["lock", "x"],
         &["unlock", "x"],
+        &["expire", "x"],
         &["disable", "x"],
         &["enable", "x"],
         &["delete", "x"],

@@ -3,6 +3,7 @@
 //! No meaning is judged here: templates, pointers and statuses are compiled by `dialect`. A preset is
 //! a file of its own, and each of its findings shows an excerpt of that file.
 
+mod choice;
 mod read;
 mod table;
 mod tree;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 use super::scalar::{At, Length, TextOrList};
 
+pub use choice::CallChoice;
 pub use read::read_preset;
 pub use table::PRESETS;
 pub use tree::Tree;
@@ -50,9 +52,9 @@ pub struct Preset {
     /// What a token is made of.
     #[serde(default)]
     pub token: TokenEntry,
-    /// What can be called.
+    /// What can be called; `none` leaves out a call of the preset that is extended.
     #[serde(default)]
-    pub calls: BTreeMap<CallKind, At<CallEntry>>,
+    pub calls: BTreeMap<CallKind, At<CallChoice>>,
     /// What a call that fails answers.
     #[serde(default)]
     pub answers: BTreeMap<Failure, At<AnswerEntry>>,
@@ -77,9 +79,9 @@ pub struct GenerationEntry {
     /// What a token is made of.
     #[serde(default)]
     pub token: TokenEntry,
-    /// What can be called.
+    /// What can be called; `none` leaves out a call of the preset that is extended.
     #[serde(default)]
-    pub calls: BTreeMap<CallKind, At<CallEntry>>,
+    pub calls: BTreeMap<CallKind, At<CallChoice>>,
     /// What a call that fails answers.
     #[serde(default)]
     pub answers: BTreeMap<Failure, At<AnswerEntry>>,
@@ -214,6 +216,10 @@ pub struct FieldEntry {
     /// Whether it must be there.
     #[serde(default)]
     pub required: bool,
+    /// Whether nobody can choose what another user has, in `attributes` of the type `string`; operators
+    /// can set it. False by default.
+    #[serde(default)]
+    pub unique: bool,
     /// The smallest number, or the least bytes of a text.
     #[serde(default)]
     pub min: Option<At<u64>>,

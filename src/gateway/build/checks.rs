@@ -276,11 +276,17 @@ impl Ground<'_> {
     /// service here speaks.
     fn own(&mut self, entry: &OwnSettings, findings: &mut Findings) -> Option<OwnTokens> {
         let text = entry.dialect.value.as_str();
-        let means = |service: &&Arc<Service>| service.name == text || service.dialect.name == text;
+        let logins = &self.settings.logins;
+        // A file is named in both places alike, and the service is named after it.
+        let written = logins.iter().find(|login| login.dialect.value == text);
+        let means = |service: &&Arc<Service>| {
+            let is_written = written.is_some_and(|login| login.name == service.name);
+            service.name == text || service.dialect.name == text || is_written
+        };
         if let Some(service) = self.services.iter().find(means) {
             return Some(OwnTokens::of(service));
         }
-        if self.settings.logins.iter().any(|login| login.name == text) {
+        if written.is_some() || logins.iter().any(|login| login.name == text) {
             // What is wrong with that service is said where it stands.
             return None;
         }

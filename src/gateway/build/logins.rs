@@ -124,7 +124,7 @@ fn warn_of_registering(login: &LoginSettings, service: &Service, findings: &mut 
             login.dialect.place,
             format!("{who} can become a user of the store: `{}` serves `{call}`", service.name),
         )
-        .help("every login service lets the users of the store in; a dialect of your own can leave `register` out");
+        .help("every login service lets the users of the store in; a dialect of your own that `extends` this one can leave it out: `calls: { register: none }`");
 }
 
 fn pattern(text: &At<String>, findings: &mut Findings) -> Option<Pattern> {

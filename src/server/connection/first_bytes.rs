@@ -46,6 +46,10 @@ impl<S: Stream> Stream for Begun<S> {
     fn reset_when_closed(&self) {
         self.inner.reset_when_closed();
     }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.from == self.to { self.inner.poll_readable(cx) } else { Poll::Ready(()) }
+    }
 }
 
 impl<S: Stream> AsyncRead for Begun<S> {

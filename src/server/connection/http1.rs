@@ -1,4 +1,5 @@
-//! HTTP/1.1 to a client, with deadlines that cost a busy connection nothing.
+//! HTTP/1.1 to a client, with deadlines that cost a busy connection nothing, and with little memory for
+//! one that nobody uses.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,8 +21,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
+use hyper::server::conn::http1::Parts;
 use hyper::service::service_fn;
-use hyper::upgrade::Parts;
 use hyper_util::rt::TokioIo;
 
 use super::super::worker::Worker;
@@ -38,33 +39,47 @@ pub(super) async fn serve<S: Stream>(
     worker: Arc<Worker>,
     patience: Patience,
 ) -> Result<(), hyper::Error> {
-    let switched = Mutex::new(None);
-    converse(stream, (&peer, opened), (&worker, patience), &switched).await?;
-    let tunnel = switched.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let Some(mut tunnel) = tunnel else { return Ok(()) };
-    // Of this very type: nobody else makes connections.
-    let Ok(parts) = (&mut tunnel.upgrade).await?.downcast::<Watched<S>>() else { return Ok(()) };
-    let Parts { mut io, read_buf, .. } = parts;
-    if tunnel.run(io.inner.inner_mut(), read_buf).await == Over::Broken {
-        io.activity.is_torn.store(true, Ordering::Relaxed);
+    let activity = Arc::new(Activity::new(opened));
+    let mut io = Watched {
+        inner: TokioIo::new(stream),
+        read: Bytes::new(),
+        activity: Arc::clone(&activity),
+        lingering: Lingering::NotYet,
+    };
+    while io.is_asked(&worker, patience).await {
+        // Boxed: what it needs is let go while nobody asks for anything.
+        match Box::pin(converse(io, &peer, (&worker, patience))).await? {
+            Next::Over => return Ok(()),
+            Next::Tunnel(tunnel, mut stream) => {
+                let Watched { inner, read, .. } = &mut *stream;
+                if tunnel.run(inner.inner_mut(), std::mem::take(read)).await == Over::Broken {
+                    activity.is_torn.store(true, Ordering::Relaxed);
+                }
+                return Ok(());
+            }
+            Next::Idle(stream) => io = stream,
+        }
     }
     Ok(())
 }
 
-/// Speaks HTTP, to the end of the connection or of its being HTTP's.
+/// What becomes of a connection that no longer speaks HTTP for now.
+enum Next<S: Stream> {
+    Over,
+    /// Nobody has asked for anything for a while.
+    Idle(Watched<S>),
+    Tunnel(Box<Tunnel>, Box<Watched<S>>),
+}
+
+/// Speaks HTTP, until that ends or nobody has said anything for [`PARKED_AFTER`].
 async fn converse<S: Stream>(
-    stream: S,
-    (peer, opened): (&Peer, Instant),
+    io: Watched<S>,
+    peer: &Peer,
     (worker, patience): (&Worker, Patience),
-    switched: &Mutex<Option<Tunnel>>,
-) -> Result<(), hyper::Error> {
+) -> Result<Next<S>, hyper::Error> {
     let mut is_last = worker.is_draining();
-    let activity = Arc::new(Activity::new(opened));
-    let io = Watched {
-        inner: TokioIo::new(stream),
-        activity: Arc::clone(&activity),
-        lingering: Lingering::NotYet,
-    };
+    let activity = Arc::clone(&io.activity);
+    let switched = Mutex::new(None);
     let service = service_fn(async |request: Request<Incoming>| {
         let mut response = answer((worker, peer), &activity, request).await;
         if let Some(tunnel) = Switched::take(&mut response) {
@@ -72,20 +87,19 @@ async fn converse<S: Stream>(
         }
         Ok::<_, Infallible>(response)
     });
-    let connection = protocol().keep_alive(!is_last).serve_connection(io, service);
-    let mut connection = pin!(connection.with_upgrades());
+    let mut connection = protocol().keep_alive(!is_last).serve_connection(io, service);
     let mut alarm = pin!(tokio::time::sleep(patience.head));
     let mut draining = pin!(worker.draining.notified());
-    poll_fn(|cx| {
-        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-            return Poll::Ready(outcome);
+    let is_idle = poll_fn(|cx| {
+        if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(outcome.map(|()| false));
         }
         // Polled once to leave the waker; later the flag alone is read.
         if !is_last && (worker.is_draining() || draining.as_mut().poll(cx).is_ready()) {
             is_last = true;
-            connection.as_mut().graceful_shutdown();
-            if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-                return Poll::Ready(outcome);
+            Pin::new(&mut connection).graceful_shutdown();
+            if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(outcome.map(|()| false));
             }
         }
         // A head that stays unfinished is the only state with a deadline shorter than the alarm's.
@@ -99,15 +113,26 @@ async fn converse<S: Stream>(
             match activity.due(patience) {
                 Some(due) if due <= Instant::now() => {
                     activity.give_up();
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(activity.is_idle()));
                 }
                 Some(due) => alarm.as_mut().reset(due.into()),
                 None => alarm.as_mut().reset((Instant::now() + patience.head).into()),
             }
         }
         Poll::Pending
+    });
+    let is_idle = is_idle.await?;
+    let tunnel = switched.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if !is_idle && tunnel.is_none() {
+        return Ok(Next::Over);
+    }
+    let Parts { mut io, read_buf, .. } = connection.into_parts();
+    // Still behind what the connection itself had not taken.
+    io.read = if io.read.is_empty() { read_buf } else { [&*read_buf, &*io.read].concat().into() };
+    Ok(match tunnel {
+        Some(tunnel) => Next::Tunnel(Box::new(tunnel), Box::new(io)),
+        None => Next::Idle(io),
     })
-    .await
 }
 
 /// How HTTP is read from a client, wherever it is.
@@ -214,6 +239,11 @@ impl Activity {
         self.enter(IDLE);
     }
 
+    /// Whether nothing is under way in either direction.
+    fn is_idle(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == IDLE
+    }
+
     fn enter(&self, phase: u8) {
         self.since_nanos.store(self.nanos(), Ordering::Relaxed);
         self.phase.store(phase, Ordering::Relaxed);
@@ -249,7 +279,9 @@ impl Activity {
     fn due(&self, patience: Patience) -> Option<Instant> {
         match self.phase.load(Ordering::Relaxed) {
             HEAD => Some(self.since() + patience.head),
-            IDLE => Some(self.since() + patience.idle),
+            IDLE if self.stalled_nanos.load(Ordering::Relaxed) == 0 => {
+                Some(self.since() + patience.idle.min(PARKED_AFTER))
+            }
             LINGER => Some(self.since() + LINGER_FOR),
             _ => match self.stalled_nanos.load(Ordering::Relaxed) {
                 0 => None,
@@ -268,6 +300,8 @@ const LINGER: u8 = 3;
 #[derive(Debug)]
 struct Watched<S: Stream> {
     inner: TokioIo<S>,
+    /// What was read and not used; it is read again.
+    read: Bytes,
     activity: Arc<Activity>,
     lingering: Lingering,
 }
@@ -281,6 +315,35 @@ enum Lingering {
 }
 
 impl<S: Stream> Watched<S> {
+    /// Waits for a request to begin; false when none does in time, or none may: once the worker drains,
+    /// only the first of a connection.
+    async fn is_asked(&mut self, worker: &Worker, patience: Patience) -> bool {
+        if !self.read.is_empty() {
+            return true;
+        }
+        let is_used = self.activity.is_idle();
+        let patience = if is_used { patience.idle } else { patience.head };
+        let patience = self.activity.since() + patience;
+        let mut alarm = pin!(tokio::time::sleep_until(patience.into()));
+        let mut draining = pin!(worker.draining.notified());
+        let is_asked = poll_fn(|cx| {
+            // First: a request that has come is answered.
+            if self.inner.inner().poll_readable(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            let is_over = alarm.as_mut().poll(cx).is_ready()
+                || is_used && (worker.is_draining() || draining.as_mut().poll(cx).is_ready());
+            if is_over { Poll::Ready(false) } else { Poll::Pending }
+        });
+        if is_asked.await {
+            return true;
+        }
+        let closing = poll_fn(|cx| Pin::new(&mut self.inner).poll_shutdown(cx));
+        // A client that does not let us say so is told by the end of the connection.
+        let _ = tokio::time::timeout(LINGER_FOR, closing).await;
+        false
+    }
+
     fn poll_linger(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<io::Result<()>> {
         let outcome = poll_drop(&mut self.inner, cx, &mut left);
         self.lingering = Lingering::Reading(left);
@@ -302,8 +365,14 @@ impl<S: Stream> Read for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.read.is_empty() {
+            let length = self.read.len().min(buf.remaining());
+            buf.put_slice(&self.read.split_to(length));
+            self.activity.read();
+            return Poll::Ready(Ok(()));
+        }
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
         if outcome.is_ready() {
             self.activity.read();
@@ -323,7 +392,8 @@ impl<S: Stream> Write for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let outcome = Pin::new(&mut self.inner).poll_flush(cx);
+        self.activity.wrote(outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -369,6 +439,8 @@ fn gather(bufs: &[io::IoSlice<'_>], copy: &mut [u8; COPIED]) -> Option<usize> {
     Some(length)
 }
 
+/// How long a connection keeps what it needs for another request.
+const PARKED_AFTER: Duration = Duration::from_secs(1);
 /// Answers up to this many bytes are written in one piece.
 const COPIED: usize = 2048;
 

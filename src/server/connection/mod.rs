@@ -33,6 +33,9 @@ pub(super) struct Patience {
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Makes the socket below end in a reset: what was sent last is not left to the kernel to keep.
     fn reset_when_closed(&self);
+
+    /// Ready when there may be something to read.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 impl Stream for TcpStream {
@@ -40,11 +43,19 @@ impl Stream for TcpStream {
         // A socket that refuses has been closed already.
         let _ = self.set_zero_linger();
     }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_read_ready(cx).map(drop)
+    }
 }
 
 impl Stream for UnixStream {
     fn reset_when_closed(&self) {
         // The kernel keeps nothing back: what is written is the reader's.
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_read_ready(cx).map(drop)
     }
 }
 

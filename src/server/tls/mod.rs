@@ -7,6 +7,7 @@ mod names;
 mod outcomes;
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -133,6 +134,12 @@ pub(super) fn protocol_of(session: &TlsStream<TcpStream>) -> Protocol {
 const HTTP2: &[u8] = b"h2";
 
 impl Stream for TlsStream<TcpStream> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let (socket, session) = self.get_ref();
+        // What came behind the handshake was read from the socket already.
+        if session.wants_read() { socket.poll_readable(cx) } else { Poll::Ready(()) }
+    }
+
     fn reset_when_closed(&self) {
         self.get_ref().0.reset_when_closed();
     }

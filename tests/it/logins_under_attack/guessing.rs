@@ -14,6 +14,7 @@ use super::stage::hashes;
 use super::stage::login;
 use super::stage::operate;
 use super::stage::post;
+use super::stage::send;
 use super::stage::world_with;
 use crate::world::Ask;
 use crate::world::Message;
@@ -159,7 +160,8 @@ fn who_tries_many_accounts_is_limited_with_the_whole_network() {
 fn one_place_registers_so_many_users_and_no_more() {
     let world = world_with(&[]);
     let register = |number: usize, address: &str| {
-        let user = json!({"email": format!("user{number}"), "username": "u", "password": PASSWORD});
+        let (email, name) = (format!("user{number}"), format!("u{number}"));
+        let user = json!({"email": email, "username": name, "password": PASSWORD});
         from(post("analogue", "/api/users", &json!({"user": user})), address)
     };
     for number in 0..20 {
@@ -212,7 +214,7 @@ fn a_user_who_changes_the_profile_wins_no_further_guesses() {
     for _ in 0..10 {
         assert_eq!(world.answer(&from(wrong("anna"), ABROAD)).status(), 401);
     }
-    let change = super::stage::send("PUT", "analogue", "/api/user", r#"{"user":{"bio":"x"}}"#)
+    let change = send("PUT", "analogue", "/api/user", r#"{"user":{"bio":"x"}}"#)
         .field("Authorization", format!("Token {token}"));
     assert_eq!(world.answer(&change).status(), 200);
     add(world.folder(), "berta", PASSWORD);
@@ -235,4 +237,30 @@ fn outcomes_are_counted_by_service_dialect_and_reason() {
             assert!((world.metric(&series) - 1.0).abs() < 0.5, "{series}");
         }
     }
+}
+
+#[test]
+fn a_call_that_nobody_could_read_is_counted_as_others_are() {
+    let world = world_with(&["anna"]);
+    let bare = || send("POST", "redis", "/v1/users/authorize", "").without("Content-Type");
+    let told = |text: &str| send("POST", "native", "/auth/login", text);
+    for (ask, status, service, dialect, outcome) in [
+        (told("{"), 400, "native", "native", "malformed"),
+        (told(r#"{"username":"anna"}"#), 400, "native", "native", "missing_field"),
+        (told("{}").without("Content-Type"), 415, "native", "native", "unsupported_type"),
+        (bare(), 401, "redis", "redis-7.8", "missing_credentials"),
+    ] {
+        let labels = format!("dialect=\"{dialect}\",outcome=\"{outcome}\",service=\"{service}\"");
+        let series = format!("portcullis_login_calls_total{{call=\"login\",{labels}}}");
+        for count in [1.0, 2.0] {
+            world.deny(&ask, &[status]);
+            let counted = world.metric(&series);
+            assert!((counted - count).abs() < 0.5, "{series}: {counted}");
+        }
+    }
+    // Nor is one counted twice that the clerk saw.
+    world.answer(&wrong("anna"));
+    let labels = "dialect=\"native\",outcome=\"wrong_credentials\",service=\"native\"";
+    let series = format!("portcullis_login_calls_total{{call=\"login\",{labels}}}");
+    assert!((world.metric(&series) - 1.0).abs() < 0.5);
 }

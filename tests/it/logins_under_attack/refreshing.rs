@@ -7,6 +7,7 @@ use super::stage::PASSWORD;
 use super::stage::at_once;
 use super::stage::becomes;
 use super::stage::body;
+use super::stage::from;
 use super::stage::login;
 use super::stage::operate;
 use super::stage::post;
@@ -170,4 +171,32 @@ fn a_token_that_was_altered_is_nobodys() {
         refused(&world, text);
     }
     refreshed(&world, &first);
+}
+
+#[test]
+fn a_place_that_forges_tokens_is_told_to_wait_and_harms_nobody_there() {
+    let world = world_with(&["anna"]);
+    let (first, _) = granted(&world);
+    let forge = |number: usize, address: &str| {
+        world.answer(&from(refresh(&format!("pcr_{}{number:02}", &first[6..])), address))
+    };
+    for number in 0..40 {
+        let answer = forge(number, "2001:db8:1:2::1");
+        assert_eq!(answer.status(), 401, "{number}");
+        assert!(answer.fields.lacks("retry-after"));
+    }
+    let answer = forge(40, "2001:db8:1:2:ffff::");
+    assert_eq!(answer.status(), 429);
+    assert_eq!(answer.fields.one("retry-after"), "900");
+    assert_eq!(body(&answer)["reason"], "throttled");
+    assert_eq!(forge(41, "2001:db8:1:3::1").status(), 401);
+    // Whoever lives there goes on, and signs in.
+    let answer = world.answer(&from(refresh(&first), "2001:db8:1:2::1"));
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    let answer = world.answer(&from(login("native", "anna", PASSWORD), "2001:db8:1:2::2"));
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    world.advance(15 * 60 - 1);
+    assert_eq!(forge(42, "2001:db8:1:2::1").status(), 429);
+    world.advance(1);
+    assert_eq!(forge(43, "2001:db8:1:2::1").status(), 401);
 }

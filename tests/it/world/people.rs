@@ -64,6 +64,7 @@ impl People {
             login: Login::parse(login).unwrap(),
             state: UserState::Active,
             attributes: attributes.as_object().cloned().unwrap_or_default(),
+            unique: Vec::new(),
             permissions: may.clone(),
             password: Some(hash),
         };
