@@ -15,6 +15,7 @@ mod http2;
 mod issuers;
 mod keys;
 mod listen;
+mod listen_address;
 mod load;
 mod logins;
 mod own_tokens;
@@ -26,6 +27,7 @@ mod secrets;
 mod settings;
 mod source;
 mod upstream_entry;
+mod upstream_tls;
 mod upstreams;
 mod watch;
 
@@ -47,6 +49,7 @@ pub use listen::{
     ClientCertificates, ClientSettings, PairEntry, PairSettings, PublicEntry, PublicListener,
     TlsEntry, TlsSettings, TlsVersion,
 };
+pub use listen_address::{ListenAddress, UnixSettings};
 pub use load::{Loaded, load, parse};
 pub use logins::{LoginSettings, PasswordSettings};
 pub use own_tokens::{OwnPermissions, OwnSettings};
@@ -65,6 +68,7 @@ pub use settings::{
 };
 pub use source::{Source, SourceError};
 pub use upstream_entry::{BalanceWord, Eject, EndpointEntry, Health, ProxyHeader, Retry, Upstream};
+pub use upstream_tls::{TransportSettings, UpstreamHttp2, UpstreamTls, UpstreamTlsSettings};
 pub use upstreams::{
     Balance, EjectSettings, EndpointAddress, EndpointSettings, HealthSettings, RetrySettings,
     UpstreamSettings,

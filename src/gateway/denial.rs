@@ -59,6 +59,8 @@ pub enum Denial {
     NoRoute,
     /// The path is known, the method is not; the value is for `Allow`.
     NoMethod(HeaderValue),
+    /// It asks for a WebSocket and for nothing else, and none is opened here.
+    NoSocket,
     /// The request body is larger than the route allows.
     BodyTooLarge,
     /// The next piece of the request body did not come in time.
@@ -141,7 +143,7 @@ impl Denial {
                 | InquiryError::ContentLength
                 | InquiryError::TransferEncoding => Reason::MalformedRequest,
             },
-            Self::ClientAddress => Reason::MalformedRequest,
+            Self::ClientAddress | Self::NoSocket => Reason::MalformedRequest,
             Self::BodyBroken | Self::BodyUnreadable => Reason::MalformedRequest,
             Self::Missing(_) => Reason::MissingCredentials,
             Self::Carried(kind, error) => match (error, kind) {
@@ -274,6 +276,7 @@ impl Denial {
             | Self::UnwritableClaim
             | Self::NoRoute
             | Self::NoMethod(_)
+            | Self::NoSocket
             | Self::BodyTooLarge
             | Self::BodyTimeout
             | Self::BodyBroken
@@ -311,6 +314,7 @@ impl fmt::Display for Denial {
             Self::UnwritableClaim => f.write_str("a claim cannot be written into a header"),
             Self::NoRoute => f.write_str("no route takes this path"),
             Self::NoMethod(_) => f.write_str("no route takes this method here"),
+            Self::NoSocket => f.write_str("no WebSocket is opened here, or not so"),
             Self::BodyTooLarge => f.write_str("the body is too large"),
             Self::BodyTimeout => f.write_str("the body did not come in time"),
             Self::BodyBroken => f.write_str("the body broke off"),

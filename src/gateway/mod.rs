@@ -21,6 +21,7 @@ mod pending;
 mod route;
 mod strip;
 mod trail;
+mod transport;
 mod voice;
 mod websocket;
 
@@ -50,7 +51,9 @@ pub use pending::Pending;
 pub use route::{Access, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
+pub use transport::{Secured, Transport};
 pub use voice::Voice;
+pub use websocket::SocketOnly;
 
 use crate::clock::Timestamp;
 use crate::credentials::Vouching;
@@ -161,6 +164,10 @@ impl Gateway {
         if inquiry.content_length().is_some_and(|length| length > route.body_limit) {
             return Err(Denial::BodyTooLarge);
         }
+        let opens_websocket = opens_websocket(route, parts, &established)?;
+        if !opens_websocket && SocketOnly::is_beside(parts) {
+            return Err(Denial::NoSocket);
+        }
         let destination = match &route.target {
             Target::Upstream(destination) => Arc::clone(destination),
             Target::Door(door) => {
@@ -174,7 +181,6 @@ impl Gateway {
                 }));
             }
         };
-        let opens_websocket = opens_websocket(route, parts, &established)?;
         let address = established.address().unwrap_or(asking.peer.client);
         let user = established.facts.as_ref().map(|facts| facts.id.clone());
         let pass = Pass {

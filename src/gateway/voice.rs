@@ -135,6 +135,7 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         Denial::Malformed(_)
         | Denial::Carried(_, CarryError::Repeated)
         | Denial::Carried(Kind::Header, CarryError::Malformed)
+        | Denial::NoSocket
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
@@ -192,6 +193,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::Malformed(_) if denial.reason() == Reason::MalformedRequest => Failure::Malformed,
         Denial::Malformed(_)
         | Denial::NoRoute
+        | Denial::NoSocket
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway

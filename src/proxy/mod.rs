@@ -30,7 +30,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 pub use answer::Answer;
-use answer::Record;
+use answer::{Record, Wanted};
 use crossing::Crossing;
 use headers::Way;
 pub use tenure::Landlord;
@@ -122,7 +122,7 @@ impl Proxy {
         let (mut parts, body) = request.into_parts();
         let behind = gateway
             .trusted_proxies()
-            .contains(connected.socket)
+            .trusts(connected.socket)
             .then(|| gateway.peer_behind(connected, &parts.headers));
         let peer = behind.as_ref().unwrap_or(connected);
         let is_logged = gateway.access_log().enabled;
@@ -220,7 +220,7 @@ impl Proxy {
         entry: Entry,
         (parts, peer): (Parts, &Peer),
         body: RequestBody,
-        (mut record, arrived): (Record, Instant),
+        (record, arrived): (Record, Instant),
     ) -> Response<Answer> {
         let route = Arc::clone(entry.route());
         let denial = match self.collect(Decision::Enter(entry), &parts, peer, body).await {
@@ -236,8 +236,7 @@ impl Proxy {
             }
         };
         route.metrics.denied(denial.reason().code(), arrived.elapsed());
-        record.deny(&denial);
-        Answer::own(route.voice.respond(&denial, record.id()), record)
+        refuse(&denial, &route.voice, record)
     }
 
     /// The whole body, and the decision as it is by then: a client may take hours over a body, and a
@@ -290,8 +289,7 @@ impl Proxy {
         match sent.await {
             Err(denial) => {
                 route.metrics.cut(denial.reason().code());
-                record.deny(&denial);
-                Answer::own(route.voice.respond(&denial, record.id()), record)
+                refuse(&denial, &route.voice, record)
             }
             Ok(Ok(mut response)) => {
                 let took = decided.elapsed();
@@ -301,6 +299,9 @@ impl Proxy {
                 match upgrade {
                     Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                         return switch(response, (upgrade, tenure), record);
+                    }
+                    _ if record.wants == Wanted::Socket && response.status().as_u16() < 300 => {
+                        return refuse(&Denial::BadGateway, &route.voice, record);
                     }
                     _ => {}
                 }
@@ -352,11 +353,15 @@ fn leave(preflight: &Preflight, asked: &Parts) -> Response<Body> {
 /// Tells a client why it gets nothing else, in the words that it expects.
 fn refuse(denial: &Denial, voice: &Voice, mut record: Record) -> Response<Answer> {
     record.deny(denial);
-    if record.speaks_grpc() {
-        let response = denial.respond_to_grpc(record.id());
-        return Answer::of_status(denial.status(), response, record);
+    match record.wants {
+        Wanted::Answer => Answer::own(voice.respond(denial, record.id()), record),
+        Wanted::Call => {
+            let response = denial.respond_to_grpc(record.id());
+            Answer::of_status(denial.status(), response, record)
+        }
+        // No dialect's words: some of them make a success of a refusal.
+        Wanted::Socket => Answer::own(denial.respond(record.id()), record),
     }
-    Answer::own(voice.respond(denial, record.id()), record)
 }
 
 fn rules(reserved: &Arc<IdentityNames>, stripping: &Arc<Stripping>) -> TrailerRules {

@@ -1,26 +1,29 @@
 //! A worker: one thread, one single-threaded runtime, one listener, connections of its own.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncRead;
 use tokio::sync::Notify;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection;
-use super::connection::{Patience, Protocol};
+use super::connection::{Patience, Protocol, Stream};
+use super::listen::{Accepted, Listener};
 use super::proxied;
 use super::proxied::Told;
+use super::tls;
 use super::tls::LiveTls;
 use crate::config::Http2Settings;
+use crate::inquiry::Origin;
 use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
 use crate::proxy::Proxy;
 use crate::telemetry::Metrics;
+use crate::upstream::Drive;
 
 /// What the connections of one worker share.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ pub(super) struct Manner {
 #[derive(Debug)]
 pub(super) struct Stop {
     /// Set once draining begins: the instant at which it ends whatever is still under way.
-    pub(super) signal: tokio::sync::watch::Receiver<Option<Instant>>,
+    pub(super) signal: watch::Receiver<Option<Instant>>,
 }
 
 impl Stop {
@@ -92,7 +95,7 @@ impl Worker {
     }
 
     /// Accepts and serves until told to stop, then lets what is under way finish.
-    pub(super) async fn run(self: Arc<Self>, listener: TcpListener, mut stop: Stop) {
+    pub(super) async fn run(self: Arc<Self>, listener: Listener, mut stop: Stop) {
         let mut connections = JoinSet::new();
         let mut sweep = tokio::time::interval(SWEEP);
         let deadline = loop {
@@ -118,7 +121,7 @@ impl Worker {
 
     async fn drain(
         self: &Arc<Self>,
-        listener: TcpListener,
+        listener: Listener,
         mut connections: JoinSet<Result<(), hyper::Error>>,
         (deadline, mut stop): (Instant, Stop),
     ) {
@@ -146,10 +149,10 @@ impl Worker {
 
     async fn accepted(
         self: &Arc<Self>,
-        accepted: std::io::Result<(TcpStream, SocketAddr)>,
+        accepted: std::io::Result<Accepted>,
         connections: &mut JoinSet<Result<(), hyper::Error>>,
     ) {
-        let (stream, address) = match accepted {
+        let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => return,
             Err(error) => {
@@ -164,39 +167,52 @@ impl Worker {
             return;
         };
         // Answers are whole messages; waiting to fill a segment only delays them.
-        if stream.set_nodelay(true).is_err() {
+        if let Accepted::Tcp(stream, _) = &accepted
+            && stream.set_nodelay(true).is_err()
+        {
             return;
         }
         self.metrics.connections.inc();
         let worker = Arc::clone(self);
         let open = self.metrics.connections.clone();
         let open = OnDrop(Some(move || open.dec()));
+        let (stream, address) = match accepted {
+            Accepted::Tcp(stream, address) => (stream, address),
+            Accepted::Unix(stream) => {
+                connections.spawn(async move {
+                    let (_open, _place) = (open, place);
+                    worker.serve_in_clear(stream, Origin::Local).await
+                });
+                return;
+            }
+        };
         // Two tasks, so that one in clear is not as large as one with a session.
         let Some(tls) = self.tls.as_ref().map(|live| live.current()) else {
             connections.spawn(async move {
                 let (_open, _place) = (open, place);
-                worker.serve_in_clear(stream, address.ip()).await
+                worker.serve_in_clear(stream, address.into()).await
             });
             return;
         };
         connections.spawn(async move {
             let (_open, _place, mut stream) = (open, place, stream);
-            let Some(client) = worker.client_of(&mut stream, address.ip()).await else {
+            let Some(client) = worker.client_of(&mut stream, address.into()).await else {
                 return Ok(());
             };
             match tls.accept(stream, client).await {
                 Some((session, peer)) => {
-                    connection::serve(session, Protocol::Http1, peer, worker).await
+                    let protocol = tls::protocol_of(&session);
+                    connection::serve(session, protocol, peer, worker).await
                 }
                 None => Ok(()),
             }
         });
     }
 
-    async fn serve_in_clear(
+    async fn serve_in_clear<S: Stream>(
         self: Arc<Self>,
-        mut stream: TcpStream,
-        socket: IpAddr,
+        mut stream: S,
+        socket: Origin,
     ) -> Result<(), hyper::Error> {
         let Some(client) = self.client_of(&mut stream, socket).await else { return Ok(()) };
         let protocol = if self.http2.prior_knowledge { Protocol::Either } else { Protocol::Http1 };
@@ -204,8 +220,12 @@ impl Worker {
     }
 
     /// The client of a connection: who opened it, unless that is one who must tell of another.
-    async fn client_of(&self, stream: &mut TcpStream, socket: IpAddr) -> Option<IpAddr> {
-        if !self.proxied.contains(socket) {
+    async fn client_of(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        socket: Origin,
+    ) -> Option<Origin> {
+        if !self.proxied.trusts(socket) {
             return Some(socket);
         }
         // Boxed: a connection of anybody else is not to be larger for it.
@@ -213,13 +233,17 @@ impl Worker {
     }
 
     /// For whom a proxy connects; none when it does not tell, or not in time.
-    async fn client_behind(&self, stream: &mut TcpStream, proxy: IpAddr) -> Option<IpAddr> {
+    async fn client_behind(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        proxy: Origin,
+    ) -> Option<Origin> {
         match tokio::time::timeout(self.patience.head, proxied::read(stream)).await {
-            Ok(Ok(Told::Client(client))) => Some(client),
+            Ok(Ok(Told::Client(client))) => Some(client.into()),
             Ok(Ok(Told::Nobody)) => Some(proxy),
             Ok(Err(error)) => {
                 self.metrics.malformed.inc();
-                tracing::debug!(%proxy, %error, "a connection was refused");
+                tracing::debug!(?proxy, %error, "a connection was refused");
                 None
             }
             Err(_) => None,
@@ -240,6 +264,16 @@ impl Worker {
             Err(_cancelled) => {}
         }
     }
+}
+
+/// Runs the connections that requests to upstreams share, on the worker that uses them; they end with it.
+pub(super) fn driver() -> Drive {
+    let running = Mutex::new(JoinSet::new());
+    Box::new(move |connection| {
+        let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        running.spawn(connection);
+    })
 }
 
 /// Errors of the connection that was to be accepted, not of the listener.
