@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::config::UpstreamHttp2;
 use crate::endpoint::Checked;
 use crate::endpoint::Endpoint;
 use crate::endpoint::Pool;
@@ -18,6 +19,7 @@ pub(super) fn show(pool: &Pool, now: Instant) -> Value {
     let is_counted = pool.sole().is_none();
     json!({
         "name": pool.name(),
+        "tls": pool.settings().transport.tls.is_some(),
         "in_flight": room.as_ref().map(|room| room.taken()),
         "queued": room.as_ref().map(|room| room.waiting()),
         "endpoints": endpoints
@@ -36,6 +38,7 @@ fn endpoint_of(pool: &Pool, endpoint: &Endpoint, is_counted: bool, now: Instant)
     let is_bounded = pool.settings().connections.is_some();
     json!({
         "address": endpoint.address.to_string(),
+        "protocol": protocol(pool, endpoint),
         "state": state,
         "pending": is_counted.then(|| endpoint.pending()),
         "connections": is_bounded.then(|| endpoint.connections()),
@@ -48,6 +51,16 @@ fn endpoint_of(pool: &Pool, endpoint: &Endpoint, is_counted: bool, now: Instant)
             })
         }),
     })
+}
+
+/// What an endpoint is spoken to in, by its name in ALPN; null until both ends have agreed.
+fn protocol(pool: &Pool, endpoint: &Endpoint) -> Option<&'static str> {
+    let is_http2 = match pool.settings().transport.http2 {
+        UpstreamHttp2::Never => false,
+        UpstreamHttp2::Always => true,
+        UpstreamHttp2::Auto => endpoint.agreed_on_http2()?,
+    };
+    Some(if is_http2 { "h2" } else { "http/1.1" })
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -121,7 +121,7 @@ routes: [ { match: \"* /**\", to: api, public: true } ]
 
     #[test]
     fn a_bad_file_ends_with_78_and_the_number_of_errors() {
-        let bad = GOOD.replace("8080", "port").replace("http:", "https:");
+        let bad = GOOD.replace("8080", "port").replace("http:", "ftp:");
         let (code, text) = check(&bad, Format::Text);
         assert_eq!(code, 78);
         assert!(text.ends_with("…/portcullis.yaml: refused, 2 errors, 0 warnings\n"), "{text}");

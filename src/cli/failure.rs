@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn each_kind_of_failure_has_its_code() {
         let in_use = io::Error::from(io::ErrorKind::AddrInUse);
-        let (exit, text) = told(StartError::Listen("127.0.0.1:1".parse().unwrap(), in_use));
+        let (exit, text) = told(StartError::Listen("127.0.0.1:1".to_owned(), in_use));
         assert_eq!(exit, Exit::Unavailable);
         assert!(text.starts_with("error: cannot listen on 127.0.0.1:1: "), "{text}");
         let report = config::load(Path::new("/nonexistent/p.yaml")).unwrap_err();

@@ -65,6 +65,7 @@ pub fn run(args: &HealthcheckArgs, out: &mut dyn Write) -> anyhow::Result<Exit> 
 
 fn authority(url: &str) -> anyhow::Result<String> {
     match UpstreamAddress::parse(url) {
+        Ok(address) if address.is_https => bail!("--admin-url: the scheme is not http"),
         Ok(address) => Ok(address.to_string()),
         Err((what, _)) => bail!("--admin-url: {what}; write http://HOST:PORT"),
     }

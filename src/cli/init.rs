@@ -49,7 +49,8 @@ pub fn run(args: &InitArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
 /// The text of the starter configuration.
 pub fn starter(upstream: &UpstreamAddress) -> String {
-    STARTER.replace("UPSTREAM", &upstream.to_string())
+    let scheme = if upstream.is_https { "https" } else { "http" };
+    STARTER.replace("http://UPSTREAM", &format!("{scheme}://{upstream}"))
 }
 
 const STARTER: &str = include_str!("starter.yaml");
@@ -103,10 +104,20 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_of_the_upstream_is_kept() {
+        for (upstream, line) in
+            [("https://api", "url: https://api:443"), ("http://api", "url: http://api:80")]
+        {
+            let starter = starter(&UpstreamAddress::parse(upstream).unwrap());
+            assert!(starter.contains(line), "{starter}");
+        }
+    }
+
+    #[test]
     fn an_address_that_is_not_an_upstream_is_refused_and_nothing_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("portcullis.yaml");
-        for upstream in ["", "127.0.0.1:9000", "https://api", "http://a\nb", "http://a/b"] {
+        for upstream in ["", "127.0.0.1:9000", "ftp://api", "http://a\nb", "http://a/b"] {
             assert!(init(upstream, path.clone()).is_err(), "{upstream}");
             assert!(!path.exists());
         }

@@ -12,14 +12,16 @@ use ipnet::IpNet;
 use super::document::Listen;
 use super::finding::Findings;
 use super::listen::TlsSettings;
+use super::listen_address::ListenAddress;
 use super::scalar::At;
 use super::scalar::Place;
+use crate::inquiry::TrustedProxies;
 
 /// The addresses to listen on.
 #[derive(Clone, Debug)]
 pub struct Listeners {
     /// For traffic.
-    pub public: SocketAddr,
+    pub public: ListenAddress,
     /// How traffic is encrypted, if it is.
     pub tls: Option<TlsSettings>,
     /// For health and metrics.
@@ -33,7 +35,7 @@ impl Listeners {
         if address.place == Place::default() {
             address.place = listen.public.place;
         }
-        let public = socket(&address, findings);
+        let public = ListenAddress::resolve(&address, written.mode.as_ref(), findings);
         let tls = match &written.tls {
             None => Some(None),
             Some(tls) => TlsSettings::resolve(tls, findings).map(Some),
@@ -43,8 +45,13 @@ impl Listeners {
             Some(written) => Some(socket(written, findings)?),
         };
         let public = public?;
+        if let (Some(tls), Some(_)) = (&written.tls, public.unix()) {
+            findings.error(tls.place, "TLS is not spoken at a Unix socket").help(
+                "what passes through it never leaves the machine; the proxy in front speaks TLS",
+            );
+        }
         if let (Some(address), Some(written)) = (admin, &listen.admin)
-            && overlap(public, address)
+            && public.overlaps(&ListenAddress::Socket(address))
         {
             findings.error(written.place, "the admin address is the public address").help(
                 "whoever reaches the API must not reach health and metrics: use another port",
@@ -52,13 +59,6 @@ impl Listeners {
         }
         Some(Self { public, tls: tls?, admin })
     }
-}
-
-/// Whether one address takes the connections of the other; port 0 asks for any free port.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port()
-        && a.port() != 0
-        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 fn socket(written: &At<String>, findings: &mut Findings) -> Option<SocketAddr> {
@@ -71,9 +71,51 @@ fn socket(written: &At<String>, findings: &mut Findings) -> Option<SocketAddr> {
     address
 }
 
-/// Reads the networks whose forwarded addresses are believed.
-pub(super) fn networks(written: &[At<String>], findings: &mut Findings) -> Vec<IpNet> {
-    written.iter().filter_map(|network| self::network(network, findings)).collect()
+/// Reads who is believed about clients: networks, and `unix` for whoever connects to a Unix socket.
+pub(super) fn proxies(
+    written: &[At<String>],
+    public: Option<&ListenAddress>,
+    findings: &mut Findings,
+) -> TrustedProxies {
+    let (local, networks): (Vec<_>, Vec<_>) =
+        written.iter().partition(|proxy| proxy.value == LOCAL_PROXIES);
+    let networks = networks.into_iter().filter_map(|network| self::network(network, findings));
+    let proxies = TrustedProxies::new(networks.collect());
+    let Some(local) = local.first() else { return proxies };
+    let remark = match public {
+        Some(ListenAddress::Socket(_)) => Some("nobody connects by a Unix socket"),
+        Some(ListenAddress::Unix(unix)) if unix.is_open_to_all() => Some(
+            "every program on this machine may connect, and is believed whichever client it names",
+        ),
+        Some(ListenAddress::Unix(_)) | None => None,
+    };
+    if let Some(remark) = remark {
+        findings.warn(local.place, remark);
+    }
+    proxies.and_local()
+}
+
+/// Over a Unix socket clients have no address but what somebody tells.
+pub(super) fn judge_local(
+    public: &ListenAddress,
+    place: Place,
+    proxies: [&TrustedProxies; 2],
+    findings: &mut Findings,
+) {
+    if public.unix().is_some() && !proxies.iter().any(|proxies| proxies.has_local()) {
+        findings
+            .warn(place, "at a Unix socket no client has an address: all of them look alike")
+            .help("write `trusted_proxies: [unix]` if the proxy in front sets `X-Forwarded-For`");
+    }
+}
+
+/// The path of a Unix socket.
+pub(super) fn socket_path(path: &str) -> Option<PathBuf> {
+    let is_path = path.starts_with('/')
+        && !path.starts_with("//")
+        && !path.ends_with('/')
+        && !path.contains('\0');
+    (is_path && path.len() <= LONGEST_SOCKET_PATH).then(|| PathBuf::from(path))
 }
 
 fn network(written: &At<String>, findings: &mut Findings) -> Option<IpNet> {
@@ -82,7 +124,7 @@ fn network(written: &At<String>, findings: &mut Findings) -> Option<IpNet> {
     match network {
         None => findings
             .error(written.place, format!("`{text}` is not a network"))
-            .help("write an address or a CIDR, such as `10.0.0.0/8`"),
+            .help("write an address or a CIDR, such as `10.0.0.0/8`, or `unix`"),
         Some(network) if network.prefix_len() == 0 => findings
             .error(written.place, format!("`{text}` believes everybody"))
             .help("name the networks of your own proxies: anyone else could claim any address"),
@@ -101,21 +143,18 @@ pub struct UpstreamAddress {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Whether it is spoken to over TLS.
+    pub is_https: bool,
 }
 
 impl UpstreamAddress {
-    /// Reads `http://HOST[:PORT]`; the error says what is wrong and what to do.
+    /// Reads `http://HOST[:PORT]` or `https://HOST[:PORT]`; the error says what is wrong and what to do.
     pub fn parse(text: &str) -> Result<Self, (&'static str, &'static str)> {
-        const FORM: &str = "write `http://HOST:PORT`";
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => {
-                return Err((
-                    "https to an upstream is not supported",
-                    "use `http://` on a network you trust, or a TLS side-car next to the upstream",
-                ));
-            }
-            Some(_) => return Err(("the scheme is not http", FORM)),
+        const FORM: &str = "write `http://HOST:PORT` or `https://HOST:PORT`";
+        let (is_https, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            Some(_) => return Err(("the scheme is neither http nor https", FORM)),
             None => return Err(("the scheme is missing", FORM)),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
@@ -134,6 +173,7 @@ impl UpstreamAddress {
                 let port = port.parse().ok().filter(|port| digits && *port != 0);
                 (host, port.ok_or(("the port is not a number from 1 to 65535", FORM))?)
             }
+            None if is_https => (authority, 443),
             None => (authority, 80),
         };
         let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -144,7 +184,7 @@ impl UpstreamAddress {
         if !is_host {
             return Err(("the host is not a name or an IP address", FORM));
         }
-        Ok(Self { host: inner.unwrap_or(host).to_ascii_lowercase(), port })
+        Ok(Self { host: inner.unwrap_or(host).to_ascii_lowercase(), port, is_https })
     }
 }
 
@@ -205,6 +245,11 @@ impl StoreAddress {
     }
 }
 
+/// Whoever connects to a Unix socket, among the proxies.
+const LOCAL_PROXIES: &str = "unix";
+/// What the system takes, with room for its end.
+const LONGEST_SOCKET_PATH: usize = 100;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_is_http_and_a_host() {
+    fn an_upstream_is_a_scheme_and_a_host() {
         for (text, shown) in [
             ("http://127.0.0.1:9000", "127.0.0.1:9000"),
             ("http://API.internal", "api.internal:80"),
@@ -224,9 +269,12 @@ mod tests {
             ("http://[::1]:1", "[::1]:1"),
             ("http://[::1]", "[::1]:80"),
             ("http://my_service:65535", "my_service:65535"),
+            ("https://api", "api:443"),
+            ("https://api:80/", "api:80"),
         ] {
             let address = UpstreamAddress::parse(text).unwrap();
             assert_eq!(address.to_string(), shown);
+            assert_eq!(address.is_https, text.starts_with("https:"), "{text}");
         }
     }
 
@@ -235,8 +283,10 @@ mod tests {
         for text in [
             "",
             "127.0.0.1:9000",
-            "https://api",
             "ftp://api",
+            "HTTPS://api",
+            "https://",
+            "https://api/v1",
             "http://",
             "http://:80",
             "http://api:0",
@@ -284,7 +334,7 @@ mod tests {
     fn the_admin_address_never_takes_public_connections() {
         let judge = |public: &str, admin: &str| {
             let mut findings = Findings::new();
-            let entry = PublicEntry { address: at(public), tls: None };
+            let entry = PublicEntry { address: at(public), mode: None, tls: None };
             let public = At { value: PublicListener(entry), place: Place::default() };
             let listen = Listen { public, admin: Some(at(admin)), proxy_protocol: vec![] };
             Listeners::resolve(&listen, &mut findings);

@@ -21,7 +21,8 @@ use super::upstream_entry::Upstream;
 pub struct Document {
     /// Where the gateway listens.
     pub listen: Listen,
-    /// Networks of proxies in front of the gateway whose `X-Forwarded-*` is believed; empty means nobody.
+    /// Networks of proxies in front of the gateway whose `X-Forwarded-*` is believed, and `unix` for whoever
+    /// connects to its Unix socket; empty means nobody.
     #[serde(default)]
     pub trusted_proxies: Vec<At<String>>,
     /// Where applications and users are kept: `sqlite:PATH`. Without it only `apps` are known.
@@ -82,13 +83,13 @@ pub struct Document {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// Address and port for traffic, for example `0.0.0.0:8080`; or a map with `address` and `tls`.
+    /// Where traffic is accepted: `0.0.0.0:8080`, `unix:/PATH`, or a map with `address`, `mode` and `tls`.
     pub public: At<PublicListener>,
     /// Address and port for health and metrics; never the public one.
     #[serde(default)]
     pub admin: Option<At<String>>,
-    /// Networks of proxies that begin each connection with a PROXY header (version 1 or 2); a
-    /// connection of theirs without one is closed.
+    /// Networks of proxies, or `unix`, that begin each connection with a PROXY header (version 1 or 2);
+    /// a connection of theirs without one is closed.
     #[serde(default)]
     pub proxy_protocol: Vec<At<String>>,
 }
@@ -394,6 +395,12 @@ pub struct Http2 {
     /// Whether a connection in clear may begin with HTTP/2; false by default.
     #[serde(default)]
     pub prior_knowledge: Option<bool>,
+    /// Whether HTTP/2 is offered to clients that speak TLS; true by default.
+    #[serde(default)]
+    pub alpn: Option<bool>,
+    /// Whether a stream may become a WebSocket (RFC 8441), on routes that allow one; false by default.
+    #[serde(default)]
+    pub websockets: Option<bool>,
     /// Requests under way on one connection.
     #[serde(default)]
     pub streams: Option<At<u32>>,

@@ -11,6 +11,10 @@ use super::finding::Findings;
 pub struct Http2Settings {
     /// Whether a connection in clear may begin with it.
     pub prior_knowledge: bool,
+    /// Whether it is offered to clients that speak TLS.
+    pub alpn: bool,
+    /// Whether a stream may become a WebSocket.
+    pub websockets: bool,
     /// Requests under way on one connection.
     pub streams: u32,
     /// Streams reset before they were looked at, and streams with an error of the client's.
@@ -34,6 +38,8 @@ impl Http2Settings {
         let window = bounds::HTTP2_CONNECTION_WINDOW;
         Self {
             prior_knowledge: http2.prior_knowledge.unwrap_or(false),
+            alpn: http2.alpn.unwrap_or(true),
+            websockets: http2.websockets.unwrap_or(false),
             streams: to_u32(bounds::HTTP2_STREAMS.count(http2.streams.as_ref(), findings)),
             resets: bounds::HTTP2_RESETS.count(http2.resets.as_ref(), findings),
             frame: to_u32(bounds::HTTP2_FRAME.bytes(http2.frame.as_ref(), findings)),

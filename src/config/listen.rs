@@ -23,8 +23,11 @@ pub struct PublicListener(pub PublicEntry);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PublicEntry {
-    /// Address and port.
+    /// Address and port, or `unix:/PATH`.
     pub address: At<String>,
+    /// Who may connect to a Unix socket: the permission bits of its file, in octal; `660` by default.
+    #[serde(default)]
+    pub mode: Option<At<String>>,
     /// How it speaks TLS; without it, it speaks in clear.
     #[serde(default)]
     pub tls: Option<At<TlsEntry>>,
@@ -97,11 +100,13 @@ impl<'de> Deserialize<'de> for PublicListener {
         impl<'de> Visitor<'de> for Either {
             type Value = PublicEntry;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an address and port, or a map with `address` and `tls`")
+                f.write_str(
+                    "an address and port, `unix:/PATH`, or a map with `address`, `mode` and `tls`",
+                )
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<PublicEntry, E> {
                 let address = At { value: text.to_owned(), place: Place::default() };
-                Ok(PublicEntry { address, tls: None })
+                Ok(PublicEntry { address, mode: None, tls: None })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PublicEntry, A::Error> {
                 PublicEntry::deserialize(MapAccessDeserializer::new(map))

@@ -16,6 +16,7 @@ mod issuers;
 mod keys;
 mod limits;
 mod listen;
+mod listen_address;
 mod load;
 mod logins;
 mod own_tokens;
@@ -28,6 +29,7 @@ mod secrets;
 mod settings;
 mod source;
 mod upstream_entry;
+mod upstream_tls;
 mod upstreams;
 mod watch;
 
@@ -50,6 +52,7 @@ pub use listen::{
     ClientCertificates, ClientSettings, PairEntry, PairSettings, PublicEntry, PublicListener,
     TlsEntry, TlsSettings, TlsVersion,
 };
+pub use listen_address::{ListenAddress, UnixSettings};
 pub use load::{Loaded, load, parse};
 pub use logins::{LoginSettings, PasswordSettings};
 pub use own_tokens::{OwnPermissions, OwnSettings};
@@ -68,6 +71,7 @@ pub use settings::{
 };
 pub use source::{Source, SourceError};
 pub use upstream_entry::{BalanceWord, Eject, EndpointEntry, Health, ProxyHeader, Retry, Upstream};
+pub use upstream_tls::{TransportSettings, UpstreamHttp2, UpstreamTls, UpstreamTlsSettings};
 pub use upstreams::{
     Balance, EjectSettings, EndpointAddress, EndpointSettings, HealthSettings, RetrySettings,
     UpstreamSettings,

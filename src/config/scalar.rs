@@ -27,6 +27,15 @@ pub struct At<T> {
     pub place: Place,
 }
 
+/// The same value written elsewhere is the same.
+impl<T: PartialEq> PartialEq for At<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for At<T> {}
+
 impl<T> Deref for At<T> {
     type Target = T;
 

@@ -7,11 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::address::Listeners;
 use super::address::StoreAddress;
-use super::address::networks;
+use super::address::{judge_local, proxies};
 use super::apps;
 use super::apps::AppSettings;
 use super::bounds;
@@ -36,16 +34,17 @@ use super::scalar::At;
 use super::scalar::SecretRef;
 use super::upstreams;
 use super::upstreams::UpstreamSettings;
+use crate::inquiry::TrustedProxies;
 
 /// What the document says, apart from its routes.
 #[derive(Debug)]
 pub struct Settings {
     /// The addresses to listen on.
     pub listen: Listeners,
-    /// Networks whose connections begin with a PROXY header.
-    pub proxied: Vec<IpNet>,
-    /// Networks whose forwarded addresses are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Whose connections begin with a PROXY header.
+    pub proxied: TrustedProxies,
+    /// Whose forwarded addresses are believed.
+    pub trusted_proxies: TrustedProxies,
     /// Where applications and users are kept.
     pub store: Option<StoreAddress>,
     /// The key that seals what the store keeps; there is one when there is a login service.
@@ -150,8 +149,13 @@ impl Settings {
         let document = &loaded.document;
         let folder = loaded.source.folder();
         let listen = Listeners::resolve(&document.listen, findings);
-        let proxied = networks(&document.listen.proxy_protocol, findings);
-        let trusted_proxies = networks(&document.trusted_proxies, findings);
+        let public = listen.as_ref().map(|listen| &listen.public);
+        let proxied = proxies(&document.listen.proxy_protocol, public, findings);
+        let trusted_proxies = proxies(&document.trusted_proxies, public, findings);
+        if let Some(public) = public {
+            let place = document.listen.public.place;
+            judge_local(public, place, [&proxied, &trusted_proxies], findings);
+        }
         let store = document
             .store
             .as_ref()
@@ -300,7 +304,7 @@ pub(super) mod tests {
         assert_eq!(settings.shutdown.grace, Duration::from_secs(25));
         assert_eq!(settings.access_log, AccessLogSettings { enabled: true, query: false });
         assert_eq!(settings.workers, None);
-        assert!(settings.trusted_proxies.is_empty() && settings.store.is_none());
+        assert!(settings.trusted_proxies == TrustedProxies::default() && settings.store.is_none());
     }
 
     #[test]
@@ -351,7 +355,7 @@ pub(super) mod tests {
             found,
             [
                 "`9bad` cannot be the name of a upstream",
-                "bad upstream address: https to an upstream is not supported",
+                "bad upstream address: a user or password in an address is not supported",
                 "`timeout` is 2h, which is out of bounds",
                 "`idle_connections` is 10001, which is out of bounds",
             ]

@@ -9,17 +9,24 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::scalar::{At, Length, Place};
+use super::upstream_tls::{UpstreamHttp2, UpstreamTls};
 
 /// Servers that answer requests.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// `http://HOST:PORT`, without a path, or `unix:/PATH`.
+    /// `http://HOST:PORT` or `https://HOST:PORT`, without a path, or `unix:/PATH`.
     #[serde(default)]
     pub url: Option<At<String>>,
     /// Several servers that are alike, instead of `url`.
     #[serde(default)]
     pub endpoints: Option<At<Vec<At<EndpointEntry>>>>,
+    /// Of one at `https://`: who certifies it, and what it is shown.
+    #[serde(default)]
+    pub tls: Option<At<UpstreamTls>>,
+    /// Whether HTTP/2 is spoken: `never` (the default), `always`, or over TLS `auto`, as both agree.
+    #[serde(default)]
+    pub http2: Option<At<UpstreamHttp2>>,
     /// How one of them is chosen: `least_pending` (of two drawn at random, the default) or `round_robin`.
     #[serde(default)]
     pub balance: Option<BalanceWord>,

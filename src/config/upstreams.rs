@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::address::UpstreamAddress;
+use super::address::{UpstreamAddress, socket_path};
 use super::bounds;
 use super::document::Document;
 use super::finding::Findings;
@@ -12,6 +12,7 @@ use super::scalar::{At, Place};
 use super::upstream_entry::{
     BalanceWord, Eject, EndpointEntry, Health, ProxyHeader, Retry, Upstream,
 };
+use super::upstream_tls::TransportSettings;
 
 /// One server, or several that are alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct UpstreamSettings {
     pub proxy_protocol: Option<ProxyHeader>,
     /// How often names are looked up; none: for each new connection.
     pub resolve: Option<Duration>,
+    /// How it is spoken to.
+    pub transport: TransportSettings,
 }
 
 /// One server.
@@ -161,6 +164,7 @@ impl UpstreamSettings {
             retry: RetrySettings::resolve(retry, findings),
             proxy_protocol: upstream.proxy_protocol,
             resolve: bounds::UPSTREAM_RESOLVE.time_if(upstream.resolve.as_ref(), findings),
+            transport: TransportSettings::resolve(upstream, endpoints.as_deref(), findings),
             endpoints: endpoints?,
         };
         settings.judge(upstream, findings);
@@ -272,17 +276,10 @@ impl EndpointAddress {
         let Some(path) = text.strip_prefix("unix:") else {
             return UpstreamAddress::parse(text).map(Self::Http);
         };
-        let is_path = path.starts_with('/')
-            && !path.starts_with("//")
-            && !path.ends_with('/')
-            && !path.contains('\0');
-        if !is_path || path.len() > LONGEST_SOCKET_PATH {
-            return Err((
-                "the path of the socket is none",
-                "write `unix:/PATH`, absolute and of at most 100 bytes",
-            ));
-        }
-        Ok(Self::Unix(PathBuf::from(path)))
+        socket_path(path).map(Self::Unix).ok_or((
+            "the path of the socket is none",
+            "write `unix:/PATH`, absolute and of at most 100 bytes",
+        ))
     }
 }
 
@@ -376,8 +373,6 @@ pub(super) fn resolve_all(
 
 /// Endpoints of one upstream.
 const MOST_ENDPOINTS: usize = 256;
-/// What the system takes, with room for its end.
-const LONGEST_SOCKET_PATH: usize = 100;
 /// What servers in front of servers say when those behind them fail.
 const FAILURES: [u16; 3] = [502, 503, 504];
 
@@ -446,7 +441,7 @@ mod tests {
             ("endpoints: []", "4:21 an upstream has 1 to 256 endpoints"),
             (
                 "endpoints: [\"http://a\", \"https://b\"]",
-                "4:34 bad upstream address: https to an upstream is not supported",
+                "4:8 some endpoints are at `https://` and some are not",
             ),
             (
                 "endpoints: [\"http://a\", { url: \"http://A:80\" }]",

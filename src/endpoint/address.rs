@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use rustls::pki_types::ServerName;
+
 use crate::config::EndpointAddress;
 
 /// Where an endpoint listens.
@@ -15,6 +17,16 @@ pub enum Address {
     Name(String, u16),
     /// A Unix socket at a path.
     Unix(PathBuf),
+}
+
+/// The name that the certificate of an endpoint must bear; none of one in clear.
+pub(super) fn server_name(written: &EndpointAddress) -> Option<ServerName<'static>> {
+    match written {
+        EndpointAddress::Http(address) if address.is_https => {
+            ServerName::try_from(address.host.clone()).ok()
+        }
+        EndpointAddress::Http(_) | EndpointAddress::Unix(_) => None,
+    }
 }
 
 impl From<&EndpointAddress> for Address {

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use super::address::Address;
+use super::address::{Address, server_name};
 use super::budget::Budget;
 use super::load::Load;
 use super::room::Room;
@@ -253,19 +253,20 @@ impl Pool {
         let addresses = written.flat_map(|(written, found)| {
             let own = found.is_empty().then(|| Address::from(&written.address));
             let found = found.iter().copied().map(Address::Socket).chain(own);
-            found.map(|address| (address, written.weight))
+            found.map(move |address| (address, written))
         });
-        for (address, weight) in addresses {
+        for (address, written) in addresses {
+            let (weight, name) = (written.weight, server_name(&written.address));
             // Two names for one server do not make it two.
             if endpoints.iter().any(|endpoint| endpoint.address == address) {
                 continue;
             }
             let known = known.iter().find(|known| known.address == address);
             let endpoint = if let Some(known) = known {
-                known.weighing(weight)
+                known.weighing(weight, name)
             } else {
                 let slot = self.slots.of(&self.name, &address);
-                Endpoint::new(address, slot, weight)
+                Endpoint::new(address, slot, weight, name)
             };
             endpoints.push(Arc::new(endpoint));
         }

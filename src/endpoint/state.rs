@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::time::Duration;
 use std::time::Instant;
 
+use rustls::pki_types::ServerName;
+
 use super::address::Address;
 
 /// One server behind an upstream.
@@ -19,6 +21,8 @@ pub struct Endpoint {
     pub slot: usize,
     /// Its share of the requests, compared with those of others.
     pub(super) weight: u32,
+    /// The name that its certificate must bear, if it shows one.
+    pub server_name: Option<ServerName<'static>>,
     state: Arc<State>,
 }
 
@@ -39,6 +43,8 @@ struct State {
     recovered_at: AtomicU64,
     is_sick: AtomicBool,
     checks: Mutex<Checks>,
+    /// What the last connection agreed on where both ends have to: 0 for nothing yet.
+    agreed: AtomicU32,
 }
 
 /// What active checks found.
@@ -74,14 +80,19 @@ pub enum Verdict {
 pub struct Connected(Arc<State>);
 
 impl Endpoint {
-    pub(super) fn new(address: Address, slot: usize, weight: u32) -> Self {
-        Self { address, slot, weight, state: Arc::new(State::new()) }
+    pub(super) fn new(
+        address: Address,
+        slot: usize,
+        weight: u32,
+        server_name: Option<ServerName<'static>>,
+    ) -> Self {
+        Self { address, slot, weight, server_name, state: Arc::new(State::new()) }
     }
 
     /// The same server with another weight.
-    pub(super) fn weighing(&self, weight: u32) -> Self {
+    pub(super) fn weighing(&self, weight: u32, server_name: Option<ServerName<'static>>) -> Self {
         let state = Arc::clone(&self.state);
-        Self { address: self.address.clone(), slot: self.slot, weight, state }
+        Self { address: self.address.clone(), slot: self.slot, weight, server_name, state }
     }
 
     /// Whether it is asked now.
@@ -116,6 +127,20 @@ impl Endpoint {
     /// The last active check.
     pub fn last_check(&self) -> Option<Checked> {
         self.state.checks().last.clone()
+    }
+
+    /// A connection was opened on which both ends agreed on HTTP/2, or on HTTP/1.1.
+    pub fn note_agreement(&self, is_http2: bool) {
+        let version = if is_http2 { 2 } else { 1 };
+        self.state.agreed.store(version, Ordering::Relaxed);
+    }
+
+    /// Whether the last agreement was on HTTP/2; none before the first.
+    pub fn agreed_on_http2(&self) -> Option<bool> {
+        match self.state.agreed.load(Ordering::Relaxed) {
+            0 => None,
+            version => Some(version == 2),
+        }
     }
 
     /// Its weight now, in hundredths: after a recovery it grows to the whole within `slow_start`.
@@ -218,6 +243,7 @@ impl State {
             recovered_at: AtomicU64::new(0),
             is_sick: AtomicBool::new(false),
             checks: Mutex::default(),
+            agreed: AtomicU32::new(0),
         }
     }
 

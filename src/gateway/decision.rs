@@ -10,6 +10,7 @@ use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
+use super::Gateway;
 use super::cors::Preflight;
 use super::denial::Denial;
 use super::door::Door;
@@ -81,6 +82,21 @@ pub struct Entry {
 }
 
 impl Entry {
+    pub(super) fn new(
+        gateway: &Gateway,
+        (route, door): (&Arc<Route>, &Arc<Door>),
+        (principal, peer): (Principal, IpAddr),
+    ) -> Self {
+        Self {
+            route: Arc::clone(route),
+            door: Arc::clone(door),
+            principal,
+            peer,
+            reserved: Arc::clone(&gateway.reserved),
+            stripping: Arc::clone(&gateway.stripping),
+        }
+    }
+
     /// The route that was matched.
     pub const fn route(&self) -> &Arc<Route> {
         &self.route

@@ -56,6 +56,8 @@ pub enum Denial {
     RateLimited(Exceeded),
     /// Too many connections are open.
     Crowded(Crowd),
+    /// It asks for a WebSocket and for nothing else, and none is opened here.
+    NoSocket,
     /// The request body is larger than the route allows.
     BodyTooLarge,
     /// The next piece of the request body did not come in time.
@@ -150,7 +152,7 @@ impl Denial {
                 | InquiryError::ContentLength
                 | InquiryError::TransferEncoding => Reason::MalformedRequest,
             },
-            Self::ClientAddress => Reason::MalformedRequest,
+            Self::ClientAddress | Self::NoSocket => Reason::MalformedRequest,
             Self::BodyBroken | Self::BodyUnreadable => Reason::MalformedRequest,
             Self::Missing(_) => Reason::MissingCredentials,
             Self::Carried(kind, error) => match (error, kind) {
@@ -295,6 +297,7 @@ impl Denial {
             | Self::NoMethod(_)
             | Self::RateLimited(_)
             | Self::Crowded(_)
+            | Self::NoSocket
             | Self::BodyTooLarge
             | Self::BodyTimeout
             | Self::BodyBroken
@@ -334,6 +337,7 @@ impl fmt::Display for Denial {
             Self::NoMethod(_) => f.write_str("no route takes this method here"),
             Self::RateLimited(exceeded) => write!(f, "over the rate `{}`", exceeded.rate.name()),
             Self::Crowded(_) => f.write_str("too many connections are open"),
+            Self::NoSocket => f.write_str("no WebSocket is opened here, or not so"),
             Self::BodyTooLarge => f.write_str("the body is too large"),
             Self::BodyTimeout => f.write_str("the body did not come in time"),
             Self::BodyBroken => f.write_str("the body broke off"),

@@ -5,8 +5,13 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::Weak;
 use std::time::Duration;
 
+use rustls::RootCertStore;
+
+use super::transport::Secured;
+use crate::certificate::{RootsError, system_roots};
 use crate::clock::Clock;
 use crate::config::RatePer;
 use crate::config::RateSettings;
@@ -54,6 +59,8 @@ pub struct Kept {
 #[derive(Debug, Default)]
 struct Tables {
     pools: Vec<Arc<Pool>>,
+    secured: Vec<Weak<Secured>>,
+    roots: Option<Arc<RootCertStore>>,
     checks: HashMap<String, usize>,
     remotes: Vec<Arc<RemoteKeys>>,
     tokens: Option<(u64, TokenCache)>,
@@ -136,6 +143,30 @@ impl Kept {
         for gone in old.iter().filter(|old| !is_counted(old.name())) {
             UpstreamMetrics::forget(&self.metrics, gone.name());
         }
+    }
+
+    /// The same object for the same material as long as anybody holds it: its sessions can be resumed,
+    /// and connections opened under it be used.
+    pub(super) fn secured(&self, made: Secured) -> Arc<Secured> {
+        let mut tables = self.tables();
+        tables.secured.retain(|known| known.strong_count() > 0);
+        let mut known = tables.secured.iter().filter_map(Weak::upgrade);
+        if let Some(known) = known.find(|known| known.made_from == made.made_from) {
+            return known;
+        }
+        let made = Arc::new(made);
+        tables.secured.push(Arc::downgrade(&made));
+        made
+    }
+
+    /// The roots of trust that the system keeps, read once: they are large, and change with the system.
+    pub(super) fn system_roots(&self) -> Result<Arc<RootCertStore>, RootsError> {
+        if let Some(known) = &self.tables().roots {
+            return Ok(Arc::clone(known));
+        }
+        let roots = Arc::new(system_roots()?);
+        self.tables().roots = Some(Arc::clone(&roots));
+        Ok(roots)
     }
 
     /// The number by which streams remember the check of this name.

@@ -22,6 +22,7 @@ mod rates;
 mod route;
 mod strip;
 mod trail;
+mod transport;
 mod voice;
 mod websocket;
 
@@ -52,7 +53,9 @@ pub use rates::Rates;
 pub use route::{Access, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
+pub use transport::{Secured, Transport};
 pub use voice::Voice;
+pub use websocket::SocketOnly;
 
 use crate::clock::Timestamp;
 use crate::credentials::Vouching;
@@ -172,21 +175,18 @@ impl Gateway {
         if inquiry.content_length().is_some_and(|length| length > route.body_limit) {
             return Err(Denial::BodyTooLarge);
         }
+        let opens_websocket = opens_websocket(route, parts, &established)?;
+        if !opens_websocket && SocketOnly::is_beside(parts) {
+            return Err(Denial::NoSocket);
+        }
         let told = self.count_admitted(route, &established, asking)?;
         let destination = match &route.target {
             Target::Upstream(destination) => Arc::clone(destination),
             Target::Door(door) => {
-                return Ok(Decision::Enter(Entry {
-                    route: Arc::clone(route),
-                    door: Arc::clone(door),
-                    principal: established.lease.principal,
-                    peer: asking.peer.client,
-                    reserved: Arc::clone(&self.reserved),
-                    stripping: Arc::clone(&self.stripping),
-                }));
+                let who = (established.lease.principal, asking.peer.client);
+                return Ok(Decision::Enter(Entry::new(self, (route, door), who)));
             }
         };
-        let opens_websocket = opens_websocket(route, parts, &established)?;
         let address = established.address().unwrap_or(asking.peer.client);
         let user = established.facts.as_ref().map(|facts| facts.id.clone());
         let unjudged = established.unjudged.as_deref();

@@ -7,6 +7,7 @@ use super::cors::Cors;
 use super::door::Door;
 use super::identity::ForwardRule;
 use super::rates::Rates;
+use super::transport::Transport;
 use super::voice::Voice;
 use crate::config::ProxyHeader;
 use crate::dialect::SecondFactor;
@@ -88,6 +89,8 @@ pub struct Destination {
     pub pool: Arc<Pool>,
     /// The one endpoint there is, when nothing about it has to be counted or watched.
     pub sole: Option<Arc<Endpoint>>,
+    /// How it is spoken to.
+    pub transport: Transport,
     /// How long opening a connection may take.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept.

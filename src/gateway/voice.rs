@@ -140,6 +140,7 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         | Denial::Carried(_, CarryError::Repeated)
         | Denial::Carried(Kind::Header, CarryError::Malformed)
         | Denial::Crowded(_)
+        | Denial::NoSocket
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
@@ -199,6 +200,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::Malformed(_)
         | Denial::NoRoute
         | Denial::Crowded(_)
+        | Denial::NoSocket
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway

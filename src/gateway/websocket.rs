@@ -7,11 +7,23 @@ use http::Version;
 use http::header;
 use http::request::Parts;
 
+/// Stands beside a request that asks for a tunnel and for nothing else (RFC 8441): any other answer that
+/// is a success would be taken for one.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOnly;
+
+impl SocketOnly {
+    /// Whether it stands beside this one.
+    pub fn is_beside(parts: &Parts) -> bool {
+        parts.version == Version::HTTP_2 && parts.extensions.get::<Self>().is_some()
+    }
+}
+
 /// Anything short of a whole opening is a request like any other, and loses its `Upgrade`.
 pub(super) fn is_opening(parts: &Parts) -> bool {
     let headers = &parts.headers;
     parts.method == Method::GET
-        && parts.version == Version::HTTP_11
+        && (parts.version == Version::HTTP_11 || SocketOnly::is_beside(parts))
         && has_token(headers, &header::UPGRADE, b"websocket")
         && has_token(headers, &header::CONNECTION, b"upgrade")
         && only(headers, &header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == b"13")

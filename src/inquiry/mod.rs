@@ -18,7 +18,7 @@ use http::uri::PathAndQuery;
 pub use host::Host;
 pub use network::Network;
 pub use path::{CanonicalPath, canonical_segment};
-pub use peer::{Peer, TrustedProxies};
+pub use peer::{Origin, Peer, TrustedProxies};
 
 /// What a decision may depend on, and nothing else.
 #[derive(Debug)]
@@ -240,7 +240,7 @@ mod tests {
     #[expect(clippy::unwrap_in_result, reason = "only what is under test may fail")]
     fn read(request: http::request::Builder) -> Result<String, InquiryError> {
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let peer = Peer::direct("192.0.2.1".parse().unwrap());
+        let peer = Peer::direct("192.0.2.1".parse::<std::net::IpAddr>().unwrap());
         let inquiry = Inquiry::of_request(&parts, &peer, BOUNDS)?;
         let target = inquiry.target(parts.uri.path_and_query().unwrap())?;
         Ok(format!("{} {}", inquiry.host, target))

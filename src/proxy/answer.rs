@@ -25,6 +25,7 @@ use super::tenure::Tenure;
 use crate::clock::Timestamp;
 use crate::gateway::Denial;
 use crate::gateway::Route;
+use crate::gateway::SocketOnly;
 use crate::gateway::Trail;
 use crate::id::Digest;
 use crate::message;
@@ -190,13 +191,37 @@ impl Drop for Answer {
     }
 }
 
+/// What a client would take a success for, which decides how it is told that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// What HTTP says.
+    Answer,
+    /// The answer to a call of gRPC, of which only trailers tell anything.
+    Call,
+    /// A tunnel, whatever else the answer says (RFC 8441 §5).
+    Socket,
+}
+
+impl Wanted {
+    fn by(parts: &Parts) -> Self {
+        if parts.version != Version::HTTP_2 {
+            return Self::Answer;
+        }
+        match parts.method {
+            Method::POST if headers::is_grpc(&parts.headers) => Self::Call,
+            Method::GET if SocketOnly::is_beside(parts) => Self::Socket,
+            _ => Self::Answer,
+        }
+    }
+}
+
 /// What is known about a request; counted and logged exactly once, when it is dropped: at the end of
 /// the answer, or when the client goes away before it.
 #[derive(Debug)]
 pub(super) struct Record {
     id: RequestId,
     method: Method,
-    speaks_grpc: bool,
+    pub(super) wants: Wanted,
     route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
     crossing: Option<Box<Crossing>>,
     arrived: Instant,
@@ -215,6 +240,7 @@ struct Told {
     host: String,
     path: String,
     query: Option<String>,
+    protocol: &'static str,
     app: Option<String>,
     subject: Option<String>,
     client: IpAddr,
@@ -233,7 +259,7 @@ impl Record {
         Self {
             id,
             method: parts.method.clone(),
-            speaks_grpc: parts.version == Version::HTTP_2 && headers::is_grpc(&parts.headers),
+            wants: Wanted::by(parts),
             route,
             crossing,
             arrived,
@@ -250,11 +276,6 @@ impl Record {
         &self.id
     }
 
-    /// Whether the client is one of gRPC, to whom only trailers tell anything.
-    pub(super) const fn speaks_grpc(&self) -> bool {
-        self.speaks_grpc
-    }
-
     /// Copies what the access line will tell; called only when there is one.
     pub(super) fn describe(&mut self, proxy: &Proxy, parts: &Parts, trail: &Trail, client: IpAddr) {
         let shows_query = proxy.live.current().access_log().query;
@@ -266,6 +287,7 @@ impl Record {
             time: proxy.clock.now().minus(self.arrived.elapsed()),
             host: String::from_utf8_lossy(host.unwrap_or_default()).into_owned(),
             path: parts.uri.path().to_owned(),
+            protocol: version_of(parts.version),
             query: parts.uri.query().filter(|_| shows_query).map(str::to_owned),
             app: trail.app.as_ref().map(|app| app.id.to_string()),
             subject: trail.user.as_ref().map(|user| Digest::of(user.identity.as_bytes()).short()),
@@ -322,6 +344,7 @@ impl Drop for Record {
             host: &told.host,
             path: &told.path,
             query: told.query.as_deref(),
+            protocol: told.protocol,
             status: self.status.as_u16(),
             body_bytes: self.body_bytes,
             is_cut: self.is_revoked || !self.is_whole,
@@ -333,6 +356,15 @@ impl Drop for Record {
             duration: took,
             steps: &told.steps,
         });
+    }
+}
+
+/// As OpenTelemetry writes it.
+const fn version_of(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
     }
 }
 

@@ -259,7 +259,7 @@ mod tests {
             ("host", "a"),
             ("accept", "*/*"),
         ]);
-        let peer = Peer::direct("192.0.2.1".parse().unwrap());
+        let peer = Peer::direct("192.0.2.1".parse::<IpAddr>().unwrap());
         forwarded(&mut headers, &Way { peer: &peer, client: None, host: None });
         let expected = ["accept", "host", "te", "x-forwarded-for", "x-forwarded-proto"];
         assert_eq!(names(&headers), expected);
@@ -281,7 +281,7 @@ mod tests {
             ("x-http-method-override", "DELETE"),
         ];
         let mut headers = map(&forged);
-        let peer = Peer::direct("192.0.2.1".parse().unwrap());
+        let peer = Peer::direct("192.0.2.1".parse::<IpAddr>().unwrap());
         let host = HeaderValue::from_static("a");
         let client = "198.51.100.7".parse().ok();
         forwarded(&mut headers, &Way { peer: &peer, client, host: Some(&host) });

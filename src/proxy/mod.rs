@@ -30,7 +30,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 pub use answer::Answer;
-use answer::Record;
+use answer::{Record, Wanted};
 use crossing::Crossing;
 use headers::Way;
 pub use tenure::Landlord;
@@ -125,7 +125,7 @@ impl Proxy {
         let (mut parts, body) = request.into_parts();
         let behind = gateway
             .trusted_proxies()
-            .contains(connected.socket)
+            .trusts(connected.socket)
             .then(|| gateway.peer_behind(connected, &parts.headers));
         let peer = behind.as_ref().unwrap_or(connected);
         let is_logged = gateway.access_log().enabled;
@@ -244,7 +244,7 @@ impl Proxy {
         entry: Entry,
         (parts, peer): (Parts, &Peer),
         body: RequestBody,
-        (mut record, arrived): (Record, Instant),
+        (record, arrived): (Record, Instant),
     ) -> Response<Answer> {
         let route = Arc::clone(entry.route());
         let denial = match self.collect(Decision::Enter(entry), &parts, peer, body).await {
@@ -260,8 +260,7 @@ impl Proxy {
             }
         };
         route.metrics.denied(denial.reason().code(), arrived.elapsed());
-        record.deny(&denial);
-        Answer::own(route.voice.respond(&denial, record.id()), record)
+        refuse(&denial, &route.voice, record)
     }
 
     /// The whole body, and the decision as it is by then: a client may take hours over a body, and a
@@ -315,8 +314,7 @@ impl Proxy {
         match sent.await {
             Err(denial) => {
                 route.metrics.cut(denial.reason().code());
-                record.deny(&denial);
-                Answer::own(route.voice.respond(&denial, record.id()), record)
+                refuse(&denial, &route.voice, record)
             }
             Ok(Ok(mut response)) => {
                 let took = decided.elapsed();
@@ -329,6 +327,9 @@ impl Proxy {
                 match upgrade {
                     Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                         return switch(response, (upgrade, tenure), record);
+                    }
+                    _ if record.wants == Wanted::Socket && response.status().as_u16() < 300 => {
+                        return refuse(&Denial::BadGateway, &route.voice, record);
                     }
                     _ => {}
                 }
@@ -380,16 +381,23 @@ fn leave(preflight: &Preflight, asked: &Parts) -> Response<Body> {
 /// Tells a client why it gets nothing else, in the words that it expects.
 fn refuse(denial: &Denial, voice: &Voice, mut record: Record) -> Response<Answer> {
     record.deny(denial);
-    if record.speaks_grpc() {
-        let response = denial.respond_to_grpc(record.id());
-        return Answer::of_status(denial.status(), response, record);
+    match record.wants {
+        Wanted::Answer => Answer::own(voice.respond(denial, record.id()), record),
+        Wanted::Call => {
+            let response = denial.respond_to_grpc(record.id());
+            Answer::of_status(denial.status(), response, record)
+        }
+        // No dialect's words: some of them make a success of a refusal.
+        Wanted::Socket => Answer::own(denial.respond(record.id()), record),
     }
-    Answer::own(voice.respond(denial, record.id()), record)
 }
 
 /// A call of gRPC may say little for long; what it may not is say nothing.
 fn patience(gateway: &Gateway, record: &Record) -> BodyPatience {
-    let slowest = if record.speaks_grpc() { 0 } else { gateway.slowest_body() };
+    let slowest = match record.wants {
+        Wanted::Call => 0,
+        Wanted::Answer | Wanted::Socket => gateway.slowest_body(),
+    };
     BodyPatience { piece: gateway.body_timeout(), slowest }
 }
 

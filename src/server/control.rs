@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -28,6 +27,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::config::Findings;
 use crate::config::Http2Settings;
+use crate::config::ListenAddress;
 use crate::config::Loaded;
 use crate::config::NamedFile;
 use crate::config::Place;
@@ -39,11 +39,12 @@ use crate::config::ShutdownSettings;
 use crate::config::StoreAddress;
 use crate::credentials::KeySettings;
 use crate::credentials::StoredKeys;
-use crate::endpoint::Pool;
 use crate::gateway::Built;
+use crate::gateway::Destination;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Live;
+use crate::inquiry::TrustedProxies;
 use crate::jwt::OwnKeys;
 use crate::jwt::RemoteKeys;
 use crate::login::Asked;
@@ -116,8 +117,8 @@ struct Running {
 /// Settings that are read once.
 #[derive(PartialEq, Eq)]
 struct Fixed {
-    public: SocketAddr,
-    proxied: Vec<IpNet>,
+    public: ListenAddress,
+    proxied: TrustedProxies,
     is_secure: bool,
     admin: Option<SocketAddr>,
     store: Option<StoreAddress>,
@@ -193,7 +194,7 @@ impl Control {
         let Some(built) = Gateway::build(loaded, &settings, &kept, &mut findings) else {
             return Err(StartFailure::Findings(findings));
         };
-        let Built { gateway, remotes, pools } = built;
+        let Built { gateway, remotes, destinations } = built;
         let mut families = None;
         if let (Some(users), Some(store)) = (users, &opened) {
             let Desks { mut keeper, known, clerk, accounts, vouches } =
@@ -231,7 +232,7 @@ impl Control {
             families,
             named_files: std::mem::take(&mut loaded.named_files),
         };
-        running.refresh(remotes, pools);
+        running.refresh(remotes, destinations);
         Ok((running, ready, findings))
     }
 
@@ -263,7 +264,7 @@ impl Control {
 impl Fixed {
     fn of(settings: &Settings) -> Self {
         Self {
-            public: settings.listen.public,
+            public: settings.listen.public.clone(),
             proxied: settings.proxied.clone(),
             is_secure: settings.listen.tls.is_some(),
             admin: settings.listen.admin,
@@ -276,8 +277,8 @@ impl Fixed {
 }
 
 impl Fixed {
-    fn listeners(&self) -> (SocketAddr, bool, Option<SocketAddr>, &[IpNet]) {
-        (self.public, self.is_secure, self.admin, &self.proxied)
+    fn listeners(&self) -> (&ListenAddress, bool, Option<SocketAddr>, &TrustedProxies) {
+        (&self.public, self.is_secure, self.admin, &self.proxied)
     }
 }
 
@@ -365,7 +366,7 @@ impl Running {
         };
         // Also of a refused one: its files may be what is mended next.
         self.named_files.clone_from(&loaded.named_files);
-        let Some((Built { gateway, remotes, pools }, tls, settings)) = built else {
+        let Some((Built { gateway, remotes, destinations }, tls, settings)) = built else {
             return Err(Report::new(loaded.source, findings));
         };
         self.control.shutdown = settings.shutdown;
@@ -378,7 +379,7 @@ impl Running {
             live.replace(tls, &self.control.metrics);
         }
         self.kept.retain_remotes(&remotes);
-        self.refresh(remotes, pools);
+        self.refresh(remotes, destinations);
         Ok(())
     }
 
@@ -427,7 +428,7 @@ impl Running {
     }
 
     /// Starts a loop for each key set and upstream that has none, ends those that nobody names.
-    fn refresh(&mut self, remotes: Vec<Arc<RemoteKeys>>, pools: Vec<Arc<Pool>>) {
+    fn refresh(&mut self, remotes: Vec<Arc<RemoteKeys>>, destinations: Vec<Arc<Destination>>) {
         self.refreshing.retain(|(keys, task)| {
             let is_named = remotes.iter().any(|named| Arc::ptr_eq(named, keys));
             if !is_named {
@@ -441,8 +442,9 @@ impl Running {
                 self.refreshing.push((Arc::clone(keys), task));
             }
         }
+        let pools: Vec<_> = destinations.iter().map(|to| Arc::clone(&to.pool)).collect();
         self.kept.keep_pools(&pools);
-        self.watches.replace(&pools, &mut self.tasks);
+        self.watches.replace(destinations, &mut self.tasks);
         self.admin.watch(remotes, pools);
     }
 

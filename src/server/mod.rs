@@ -15,6 +15,7 @@ mod room;
 mod tests;
 mod tls;
 mod trial;
+mod unix_socket;
 mod upstreams;
 mod worker;
 
@@ -33,6 +34,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Findings;
+use crate::config::ListenAddress;
 use crate::config::Loaded;
 use crate::config::Report;
 use crate::config::Secrets;
@@ -41,7 +43,6 @@ use crate::gateway::Built;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
 use crate::gateway::Live;
-use crate::inquiry::TrustedProxies;
 use crate::jwt::Recent;
 use crate::login::Desk;
 use crate::message::RequestIds;
@@ -54,6 +55,7 @@ use connection::Patience;
 use control::Control;
 pub use control::Order;
 use control::StartFailure;
+use listen::Bound;
 use room::Room;
 use tls::{Ground, LiveTls};
 pub use trial::{Asked, Judged, Trial};
@@ -84,7 +86,7 @@ pub enum StartError {
     Config(Box<Report>),
     /// An address cannot be listened on.
     #[error("cannot listen on {0}")]
-    Listen(SocketAddr, #[source] std::io::Error),
+    Listen(String, #[source] std::io::Error),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -112,7 +114,7 @@ pub struct Server;
 /// A gateway that is listening; dropping it stops it at once.
 #[derive(Debug)]
 pub struct Running {
-    public: SocketAddr,
+    public: ListenAddress,
     admin: Option<SocketAddr>,
     orders: mpsc::Sender<Order>,
     threads: Vec<JoinHandle<()>>,
@@ -145,8 +147,9 @@ impl Server {
         let (ordered, orders) = mpsc::channel(MOST_ORDERS);
         let (stop, stopped) = watch::channel(None);
         let workers = settings.workers.unwrap_or_else(listen::cores);
-        let listeners = listen::bind(settings.listen.public, workers)
-            .map_err(|error| StartError::Listen(settings.listen.public, error))?;
+        let public = &settings.listen.public;
+        let listeners = listen::bind(public, workers)
+            .map_err(|error| StartError::Listen(public.to_string(), error))?;
         let admin_listener = settings.listen.admin.map(listen_for_operators).transpose()?;
         let room = Arc::new(Room::new(&settings.limits));
         let control = Control {
@@ -176,7 +179,7 @@ impl Server {
         for (number, listener) in listeners.sockets.into_iter().enumerate() {
             let proxy = Proxy {
                 live: Arc::clone(&ready.live),
-                upstreams: Upstreams::new(&metrics),
+                upstreams: Upstreams::new(&metrics, worker::driver()),
                 clock: clock.clone(),
                 access: access.clone(),
                 recent: Recent::new(),
@@ -208,7 +211,7 @@ fn manner(settings: &Settings) -> Manner {
     Manner {
         patience: Patience { head: settings.timeouts.header, idle: settings.timeouts.idle },
         http2: settings.http2,
-        proxied: Arc::new(TrustedProxies::new(settings.proxied.clone())),
+        proxied: Arc::new(settings.proxied.clone()),
     }
 }
 
@@ -225,7 +228,8 @@ fn config_error(report: Report) -> StartError {
 }
 
 fn listen_for_operators(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    std::net::TcpListener::bind(address).map_err(|error| StartError::Listen(address, error))
+    std::net::TcpListener::bind(address)
+        .map_err(|error| StartError::Listen(address.to_string(), error))
 }
 
 fn spawn(
@@ -242,12 +246,12 @@ fn write_lines(access: AccessLog) -> std::io::Result<JoinHandle<()>> {
 fn spawn_worker(
     number: usize,
     worker: Worker,
-    listener: std::net::TcpListener,
+    bound: Bound,
     stop: Stop,
 ) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = async move {
-        match tokio::net::TcpListener::from_std(listener) {
+        match bound.into_listener() {
             Ok(listener) => Arc::new(worker).run(listener, stop).await,
             Err(error) => tracing::error!(%error, "a worker cannot listen"),
         }
@@ -257,8 +261,8 @@ fn spawn_worker(
 
 impl Running {
     /// Where traffic is accepted.
-    pub const fn public(&self) -> SocketAddr {
-        self.public
+    pub const fn public(&self) -> &ListenAddress {
+        &self.public
     }
 
     /// Where operators ask, when they can.
@@ -331,7 +335,7 @@ pub fn compile(loaded: &mut Loaded, findings: &mut Findings) -> Option<Gateway> 
     tls::compile(loaded, &settings, &ground, findings);
     let kept = Kept::new(clock, metrics, None, 0);
     Gateway::build(loaded, &settings, &kept, findings).map(|built| {
-        let Built { gateway, remotes: _, pools: _ } = built;
+        let Built { gateway, remotes: _, destinations: _ } = built;
         gateway
     })
 }

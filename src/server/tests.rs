@@ -50,8 +50,9 @@ fn answer_all(stream: TcpStream, arrived: &Sender<()>, go_on: &std::sync::Mutex<
     }
 }
 
-fn ask(to: SocketAddr, path: &str) -> TcpStream {
-    let mut stream = TcpStream::connect_timeout(&to, PATIENCE).unwrap();
+fn ask(running: &Running, path: &str) -> TcpStream {
+    let mut stream =
+        TcpStream::connect_timeout(&running.public().socket().unwrap(), PATIENCE).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
@@ -79,11 +80,11 @@ fn a_panic_ends_one_connection_and_is_counted() {
     );
     std::fs::write(&path, configuration).unwrap();
     let running = Server::start(&path, Options::default()).unwrap();
-    let held = ask(running.public(), "/open/held");
+    let held = ask(&running, "/open/held");
     arrivals.recv_timeout(PATIENCE).unwrap();
     for count in 1..=3 {
-        assert_eq!(answer(ask(running.public(), "/open/panic")), "", "cut without an answer");
-        let good = answer(ask(running.public(), "/open/x"));
+        assert_eq!(answer(ask(&running, "/open/panic")), "", "cut without an answer");
+        let good = answer(ask(&running, "/open/x"));
         assert!(good.starts_with("HTTP/1.1 200"), "{good}");
         assert_eq!(running.metrics().panics.get(), count);
     }

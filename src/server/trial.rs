@@ -102,7 +102,7 @@ impl Trial {
         let Some(built) = Gateway::build(&mut loaded, &settings, &kept, &mut findings) else {
             return Err(refused(Report::new(loaded.source, findings)));
         };
-        let Built { gateway, remotes, pools: _ } = built;
+        let Built { gateway, remotes, destinations: _ } = built;
         for keys in &remotes {
             tasks.spawn(Arc::clone(keys).run());
         }

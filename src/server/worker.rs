@@ -1,28 +1,33 @@
 //! A worker: one thread, one single-threaded runtime, one listener, connections of its own.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::IntGauge;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncRead;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection;
-use super::connection::{Opened, Patience, Protocol};
+use super::connection::{Opened, Patience, Protocol, Stream};
+use super::listen::{Accepted, Listener};
 use super::proxied;
 use super::proxied::Told;
 use super::room::{Crowded, Doorstep, Place, Room, Seat};
+use super::tls;
 use super::tls::{LiveTls, Tls};
 use crate::config::Http2Settings;
 use crate::gateway::Crowd;
+use crate::inquiry::Origin;
 use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
 use crate::proxy::Proxy;
 use crate::telemetry::Metrics;
+use crate::upstream::Drive;
 
 /// What the connections of one worker share.
 #[derive(Debug)]
@@ -54,7 +59,7 @@ pub(super) struct Manner {
 #[derive(Debug)]
 pub(super) struct Stop {
     /// Set once draining begins: the instant at which it ends whatever is still under way.
-    pub(super) signal: tokio::sync::watch::Receiver<Option<Instant>>,
+    pub(super) signal: watch::Receiver<Option<Instant>>,
 }
 
 impl Stop {
@@ -95,7 +100,7 @@ impl Worker {
     }
 
     /// Accepts and serves until told to stop, then lets what is under way finish.
-    pub(super) async fn run(self: Arc<Self>, listener: TcpListener, mut stop: Stop) {
+    pub(super) async fn run(self: Arc<Self>, listener: Listener, mut stop: Stop) {
         let mut connections = JoinSet::new();
         let mut sweep = tokio::time::interval(SWEEP);
         let deadline = loop {
@@ -121,7 +126,7 @@ impl Worker {
 
     async fn drain(
         self: &Arc<Self>,
-        listener: TcpListener,
+        listener: Listener,
         mut connections: JoinSet<Result<(), hyper::Error>>,
         (deadline, mut stop): (Instant, Stop),
     ) {
@@ -149,10 +154,10 @@ impl Worker {
 
     async fn accepted(
         self: &Arc<Self>,
-        accepted: std::io::Result<(TcpStream, SocketAddr)>,
+        accepted: std::io::Result<Accepted>,
         connections: &mut JoinSet<Result<(), hyper::Error>>,
     ) {
-        let (stream, address) = match accepted {
+        let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => return,
             Err(error) => {
@@ -163,63 +168,84 @@ impl Worker {
             }
         };
         // Answers are whole messages; waiting to fill a segment only delays them.
-        if stream.set_nodelay(true).is_err() {
+        if let Accepted::Tcp(stream, _) = &accepted
+            && stream.set_nodelay(true).is_err()
+        {
             return;
         }
-        let (worker, socket) = (Arc::clone(self), address.ip());
-        let Some(place) = self.room.enter() else {
-            match self.room.stand_by() {
-                Some(doorstep) => {
-                    connections.spawn(worker.make_room(stream, socket, doorstep));
-                }
-                // Beyond those who can be told at once, connections end without a word.
-                None => self.metrics.connections_refused.inc(),
-            }
+        // Beyond those who can be told at once that there is no room, connections end without a word.
+        let Some(turn) = self.turn() else {
+            self.metrics.connections_refused.inc();
             return;
         };
-        let open = Open::new(self.metrics.connections.clone(), place);
+        let worker = Arc::clone(self);
+        let (stream, address) = match accepted {
+            Accepted::Tcp(stream, address) => (stream, address),
+            Accepted::Unix(stream) => {
+                connections.spawn(worker.serve_in_clear(stream, Origin::Local, turn));
+                return;
+            }
+        };
         // Two tasks, so that one in clear is not as large as one with a session.
         match self.tls.as_ref().map(|live| live.current()) {
-            None => connections.spawn(worker.serve_in_clear(stream, socket, open)),
-            Some(tls) => connections.spawn(worker.serve_secured(tls, stream, socket, open)),
+            None => connections.spawn(worker.serve_in_clear(stream, address.into(), turn)),
+            Some(tls) => {
+                connections.spawn(worker.serve_secured(tls, stream, (address.into(), turn)))
+            }
         };
     }
 
-    async fn serve_in_clear(
+    fn turn(&self) -> Option<Turn> {
+        match self.room.enter() {
+            Some(place) => Some(Turn::Inside(self.open(place))),
+            None => self.room.stand_by().map(Turn::AtTheDoor),
+        }
+    }
+
+    fn open(&self, place: Place) -> Open {
+        let gauge = self.metrics.connections.clone();
+        gauge.inc();
+        Open { gauge, _place: place }
+    }
+
+    async fn serve_in_clear<S: Stream>(
         self: Arc<Self>,
-        mut stream: TcpStream,
-        socket: IpAddr,
-        open: Open,
+        mut stream: S,
+        socket: Origin,
+        turn: Turn,
     ) -> Result<(), hyper::Error> {
-        let Some(client) = self.client_of(&mut stream, socket).await else { return Ok(()) };
-        let Ok(_seat) = self.seat(client) else {
-            drop(open);
-            return Box::pin(self.refuse(stream, client)).await;
+        let Some((client, admitted)) = self.admit(&mut stream, socket, turn).await else {
+            return Ok(());
         };
-        let _open = open;
-        self.in_clear(stream, client, None).await
+        match admitted {
+            Admitted::Served(_open, _seat) => self.in_clear(stream, client, None).await,
+            Admitted::Told(crowd, _doorstep) => {
+                told(Box::pin(self.in_clear(stream, client, Some(crowd)))).await
+            }
+        }
     }
 
     async fn serve_secured(
         self: Arc<Self>,
         tls: Arc<Tls>,
         mut stream: TcpStream,
-        socket: IpAddr,
-        open: Open,
+        (socket, turn): (Origin, Turn),
     ) -> Result<(), hyper::Error> {
-        let Some(client) = self.client_of(&mut stream, socket).await else { return Ok(()) };
-        let Ok(_seat) = self.seat(client) else {
-            drop(open);
-            return Box::pin(self.refuse(stream, client)).await;
+        let Some((client, admitted)) = self.admit(&mut stream, socket, turn).await else {
+            return Ok(());
         };
-        let _open = open;
-        self.secured(tls, stream, client, None).await
+        match admitted {
+            Admitted::Served(_open, _seat) => self.secured(tls, stream, client, None).await,
+            Admitted::Told(crowd, _doorstep) => {
+                told(Box::pin(self.secured(tls, stream, client, Some(crowd)))).await
+            }
+        }
     }
 
-    async fn in_clear(
+    async fn in_clear<S: Stream>(
         self: Arc<Self>,
-        stream: TcpStream,
-        client: IpAddr,
+        stream: S,
+        client: Origin,
         crowd: Option<Crowd>,
     ) -> Result<(), hyper::Error> {
         let protocol = if self.http2.prior_knowledge { Protocol::Either } else { Protocol::Http1 };
@@ -231,77 +257,70 @@ impl Worker {
         self: Arc<Self>,
         tls: Arc<Tls>,
         stream: TcpStream,
-        client: IpAddr,
+        client: Origin,
         crowd: Option<Crowd>,
     ) -> Result<(), hyper::Error> {
         let Some((session, peer)) = tls.accept(stream, client).await else { return Ok(()) };
-        connection::serve(session, Protocol::Http1, Opened::by(peer, crowd), self).await
+        let protocol = tls::protocol_of(&session);
+        connection::serve(session, protocol, Opened::by(peer, crowd), self).await
     }
 
-    /// A place among the connections of a client's network. Trusted proxies come for many clients.
-    fn seat(&self, client: IpAddr) -> Result<Option<Seat>, Crowded> {
-        self.room.sit(client).or_else(|crowded| {
-            let speaks_for_many = self.proxy.live.current().trusted_proxies().contains(client);
+    /// Who the client is, and whether it is served or only told that it is not; none when it does not
+    /// say what it has to, or when too many are being told.
+    async fn admit(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        socket: Origin,
+        turn: Turn,
+    ) -> Option<(Origin, Admitted)> {
+        let inside = match turn {
+            Turn::Inside(open) => Ok(open),
+            Turn::AtTheDoor(doorstep) => self.make_room().await.ok_or(doorstep),
+        };
+        let open = match inside {
+            Ok(open) => open,
+            Err(doorstep) => {
+                self.metrics.connections_refused.inc();
+                let client = self.client_of(stream, socket);
+                let client = tokio::time::timeout(TOLD_WITHIN, client).await.ok()??;
+                return Some((client, Admitted::Told(Crowd::Everybody, doorstep)));
+            }
+        };
+        let client = self.client_of(stream, socket).await?;
+        if let Ok(seat) = self.seat(client) {
+            return Some((client, Admitted::Served(open, seat)));
+        }
+        drop(open);
+        self.metrics.connections_refused.inc();
+        Some((client, Admitted::Told(Crowd::Address, self.room.stand_by()?)))
+    }
+
+    /// Has a connection that nobody uses give its place away: an overload would last as long as idle
+    /// clients stay.
+    async fn make_room(&self) -> Option<Open> {
+        // With none to end now, the next that nobody uses does.
+        self.wanted.notify_one();
+        tokio::task::yield_now().await;
+        Some(self.open(self.room.enter()?))
+    }
+
+    /// A place among the connections of a client's network. Trusted proxies come for many clients, and
+    /// so does who comes by way of this machine.
+    fn seat(&self, client: Origin) -> Result<Option<Seat>, Crowded> {
+        let Origin::Address(address) = client else { return Ok(None) };
+        self.room.sit(address).or_else(|crowded| {
+            let speaks_for_many = self.proxy.live.current().trusted_proxies().trusts(client);
             if speaks_for_many { Ok(None) } else { Err(crowded) }
         })
     }
 
-    /// Tells a client that its network has all the connections that it may have.
-    async fn refuse(
-        self: Arc<Self>,
-        stream: TcpStream,
-        client: IpAddr,
-    ) -> Result<(), hyper::Error> {
-        self.metrics.connections_refused.inc();
-        let Some(doorstep) = self.room.stand_by() else { return Ok(()) };
-        self.tell(stream, client, (Crowd::Address, doorstep)).await
-    }
-
-    /// Has a connection that nobody uses give its place to this one, or tells the client that there is
-    /// no room for anybody: an overload would last as long as idle clients stay.
-    async fn make_room(
-        self: Arc<Self>,
-        mut stream: TcpStream,
-        socket: IpAddr,
-        doorstep: Doorstep,
-    ) -> Result<(), hyper::Error> {
-        // With none to end now, the next that nobody uses does.
-        self.wanted.notify_one();
-        tokio::task::yield_now().await;
-        if let Some(place) = self.room.enter() {
-            drop(doorstep);
-            let open = Open::new(self.metrics.connections.clone(), place);
-            return match self.tls.as_ref().map(|live| live.current()) {
-                None => Box::pin(self.serve_in_clear(stream, socket, open)).await,
-                Some(tls) => Box::pin(self.serve_secured(tls, stream, socket, open)).await,
-            };
-        }
-        self.metrics.connections_refused.inc();
-        let client = tokio::time::timeout(TOLD_WITHIN, self.client_of(&mut stream, socket)).await;
-        let Ok(Some(client)) = client else { return Ok(()) };
-        self.tell(stream, client, (Crowd::Everybody, doorstep)).await
-    }
-
-    /// Tells a client that it is not served: one that knows comes back later, one that does not tries
-    /// again at once.
-    async fn tell(
-        self: Arc<Self>,
-        stream: TcpStream,
-        client: IpAddr,
-        (crowd, _doorstep): (Crowd, Doorstep),
-    ) -> Result<(), hyper::Error> {
-        let telling = async {
-            match self.tls.as_ref().map(|live| live.current()) {
-                None => Arc::clone(&self).in_clear(stream, client, Some(crowd)).await,
-                Some(tls) => Arc::clone(&self).secured(tls, stream, client, Some(crowd)).await,
-            }
-        };
-        tokio::time::timeout(TOLD_WITHIN, telling).await.unwrap_or(Ok(()))
-    }
-
     /// The client of a connection: who opened it, unless that is one who must tell of another.
-    async fn client_of(&self, stream: &mut TcpStream, socket: IpAddr) -> Option<IpAddr> {
-        if !self.proxied.contains(socket) {
+    async fn client_of(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        socket: Origin,
+    ) -> Option<Origin> {
+        if !self.proxied.trusts(socket) {
             return Some(socket);
         }
         // Boxed: a connection of anybody else is not to be larger for it.
@@ -309,13 +328,17 @@ impl Worker {
     }
 
     /// For whom a proxy connects; none when it does not tell, or not in time.
-    async fn client_behind(&self, stream: &mut TcpStream, proxy: IpAddr) -> Option<IpAddr> {
+    async fn client_behind(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        proxy: Origin,
+    ) -> Option<Origin> {
         match tokio::time::timeout(self.patience.head, proxied::read(stream)).await {
-            Ok(Ok(Told::Client(client))) => Some(client),
+            Ok(Ok(Told::Client(client))) => Some(client.into()),
             Ok(Ok(Told::Nobody)) => Some(proxy),
             Ok(Err(error)) => {
                 self.metrics.malformed.inc();
-                tracing::debug!(%proxy, %error, "a connection was refused");
+                tracing::debug!(?proxy, %error, "a connection was refused");
                 None
             }
             Err(_) => None,
@@ -338,10 +361,32 @@ impl Worker {
     }
 }
 
+/// Runs the connections that requests to upstreams share, on the worker that uses them; they end with it.
+pub(super) fn driver() -> Drive {
+    let running = Mutex::new(JoinSet::new());
+    Box::new(move |connection| {
+        let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        running.spawn(connection);
+    })
+}
+
 /// Errors of the connection that was to be accepted, not of the listener.
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Whether there was room for a connection when it came.
+enum Turn {
+    Inside(Open),
+    AtTheDoor(Doorstep),
+}
+
+/// What a connection is let in for, with what is held while it lasts.
+enum Admitted {
+    Served(Open, Option<Seat>),
+    Told(Crowd, Doorstep),
 }
 
 /// A connection that is counted until it goes, also when its task is aborted or panics.
@@ -350,17 +395,16 @@ struct Open {
     _place: Place,
 }
 
-impl Open {
-    fn new(gauge: IntGauge, place: Place) -> Self {
-        gauge.inc();
-        Self { gauge, _place: place }
-    }
-}
-
 impl Drop for Open {
     fn drop(&mut self) {
         self.gauge.dec();
     }
+}
+
+/// Tells a client that it is not served, if it listens: one that knows comes back later, one that does
+/// not tries again at once.
+async fn told(telling: impl Future<Output = Result<(), hyper::Error>>) -> Result<(), hyper::Error> {
+    tokio::time::timeout(TOLD_WITHIN, telling).await.unwrap_or(Ok(()))
 }
 
 /// How often unused upstream connections are looked through.

@@ -54,6 +54,8 @@ pub struct Line<'l> {
     pub path: &'l str,
     /// Query, only when the operator wants it.
     pub query: Option<&'l str>,
+    /// The version of HTTP that the client speaks.
+    pub protocol: &'static str,
     /// Status of the answer.
     pub status: u16,
     /// Bytes of the answer's body.
@@ -152,6 +154,7 @@ impl Line<'_> {
         if let Some(query) = self.query {
             member(&mut out, "url.query", query);
         }
+        member(&mut out, "network.protocol.version", self.protocol);
         let _ = write!(out, ",\"http.response.status_code\":{}", self.status);
         let _ = write!(out, ",\"http.response.body.size\":{}", self.body_bytes);
         if self.is_cut {
@@ -216,6 +219,7 @@ mod tests {
             host: "gw.test",
             path,
             query: None,
+            protocol: "1.1",
             status: 401,
             body_bytes: 12,
             is_cut: false,
@@ -236,6 +240,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["time"], "2023-11-14T22:13:20.123Z");
         assert_eq!(value["http.response.status_code"], 401);
+        assert_eq!(value["network.protocol.version"], "1.1");
         assert_eq!(value["reason"], "expired_token");
         assert_eq!(value["duration.match"], 0.000_003);
     }

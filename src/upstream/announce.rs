@@ -7,9 +7,9 @@ use crate::config::ProxyHeader;
 /// The header for a client, or for ourselves.
 ///
 /// Which address of ours the client connected to is not known here, and its port is not kept: both are
-/// told as unspecified.
+/// told as unspecified. A client of which no address is known is none.
 pub(super) fn header(version: ProxyHeader, client: Option<IpAddr>) -> Vec<u8> {
-    match (version, client) {
+    match (version, client.filter(|client| !client.is_unspecified())) {
         (ProxyHeader::V1, None) => b"PROXY UNKNOWN\r\n".to_vec(),
         (ProxyHeader::V1, Some(IpAddr::V4(ip))) => {
             format!("PROXY TCP4 {ip} 0.0.0.0 0 0\r\n").into_bytes()
@@ -46,6 +46,7 @@ mod tests {
         assert_eq!(text("192.0.2.7"), "PROXY TCP4 192.0.2.7 0.0.0.0 0 0\r\n");
         assert_eq!(text("2001:db8::7"), "PROXY TCP6 2001:db8::7 :: 0 0\r\n");
         assert_eq!(text(""), "PROXY UNKNOWN\r\n");
+        assert_eq!(text("0.0.0.0"), "PROXY UNKNOWN\r\n");
         let four = told(ProxyHeader::V2, "192.0.2.7");
         assert_eq!(four[..16], *b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c");
         assert_eq!(four[16..], [192, 0, 2, 7, 0, 0, 0, 0, 0, 0, 0, 0]);

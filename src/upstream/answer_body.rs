@@ -1,4 +1,4 @@
-//! The body of an answer on its way down; it holds the connection and gives it back at its end.
+//! The body of an answer over HTTP/1.1 on its way down; it holds the connection and gives it back at its end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -42,9 +42,9 @@ pub enum AnswerFault {
     RequestBody(BodyFault),
 }
 
-/// The body of an answer.
+/// The body of an answer over HTTP/1.1.
 #[derive(Debug)]
-pub struct ResponseBody {
+pub(super) struct LinkBody {
     state: State,
     source: Option<Box<Source>>,
 }
@@ -74,7 +74,7 @@ pub(super) struct Source {
     pub(super) escort: Option<Box<Escort>>,
 }
 
-impl ResponseBody {
+impl LinkBody {
     pub(super) fn new(framing: Framing, source: Source) -> Self {
         let state = match framing {
             Framing::Empty => State::Done,
@@ -91,7 +91,7 @@ impl ResponseBody {
     }
 
     /// The connection behind an answer that switched protocols.
-    pub fn into_tunnel(self) -> Option<Tunnel> {
+    pub(super) fn into_tunnel(self) -> Option<Tunnel> {
         match (self.state, self.source) {
             (State::Tunnel, Some(source)) => Some(Tunnel::new(*source)),
             _ => None,
@@ -168,7 +168,7 @@ impl ResponseBody {
     }
 
     /// Ready once each [`LOOK_EVERY`](super::LOOK_EVERY), while it is asked; never after the end.
-    pub fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(source) = self.source.as_mut() else { return Poll::Pending };
         source.link.poll_look(cx)
     }
@@ -183,7 +183,7 @@ impl ResponseBody {
     }
 }
 
-impl Body for ResponseBody {
+impl Body for LinkBody {
     type Data = Bytes;
     type Error = AnswerFault;
 

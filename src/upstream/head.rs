@@ -255,7 +255,7 @@ fn is_chunked(headers: &HeaderMap) -> Result<bool, HeadFault> {
 }
 
 /// The one length, written once; equal repetitions are merged (RFC 9112 §6.3, rule 5).
-fn length_of(headers: &mut HeaderMap) -> Result<Option<u64>, HeadFault> {
+pub(super) fn length_of(headers: &mut HeaderMap) -> Result<Option<u64>, HeadFault> {
     let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = values.next() else { return Ok(None) };
     let first = first.clone();
@@ -281,7 +281,7 @@ const LARGEST_HEAD: usize = 128 * 1024;
 /// Interim answers before one final answer.
 const MOST_INTERIM: u32 = 100;
 /// Fields in the head of an answer.
-const MOST_FIELDS: usize = 100;
+pub(super) const MOST_FIELDS: usize = 100;
 
 #[cfg(test)]
 mod tests {

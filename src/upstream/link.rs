@@ -6,13 +6,14 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::time::Instant;
 
 use bytes::BytesMut;
 use http::Method;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::Sleep;
 
 use super::LOOK_EVERY;
@@ -23,10 +24,12 @@ use super::head;
 use super::head::{Head, HeadFault};
 use super::sending::{SendFault, Sending};
 use super::stream::Stream;
+use crate::config::UpstreamHttp2;
 use crate::endpoint::Address;
 use crate::endpoint::Connected;
 use crate::endpoint::Endpoint;
 use crate::gateway::Destination;
+use crate::gateway::Secured;
 
 /// A connection on which one request at a time is under way.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub(super) struct Link {
     /// When it is too old to be kept, if its address was looked up: however busy it is, what the name
     /// stands for by then is found out.
     pub(super) expires: Option<Instant>,
+    /// Under which terms it was opened.
+    secured: Option<Arc<Secured>>,
     /// Under which number it is kept while nobody uses it.
     pub(super) slot: usize,
     /// Counts it, where connections are bounded.
@@ -71,33 +76,33 @@ impl Link {
         endpoint: &Endpoint,
         client: IpAddr,
     ) -> Result<Self, UpstreamError> {
-        let connected = match destination.connections {
-            Some(most) => Some(endpoint.connect(most).ok_or(UpstreamError::Full)?),
-            None => None,
-        };
-        let connecting = async {
-            let mut stream = Stream::connect(&endpoint.address).await?;
-            if let Some(version) = destination.announces {
-                stream.write_all(&announce::header(version, Some(client))).await?;
-            }
-            Ok(stream)
-        };
-        let stream = tokio::time::timeout(destination.connect_timeout, connecting)
-            .await
-            .map_err(|_| UpstreamError::ConnectTimeout)?
-            .map_err(UpstreamError::Connect)?;
-        let now = Instant::now();
-        let is_named = matches!(endpoint.address, Address::Name(..));
-        Ok(Self {
+        let connected = connected(destination, endpoint)?;
+        let stream = connect(destination, endpoint, Some(client)).await?;
+        if stream.agreed_on_http2() {
+            // What was asked for is a link; whoever shares connections asks for the other.
+            let error = std::io::Error::other("the upstream changed to HTTP/2");
+            return Err(UpstreamError::Connect(error));
+        }
+        Ok(Self::over(stream, connected, (destination, endpoint)))
+    }
+
+    /// A connection that is open already.
+    pub(super) fn over(
+        stream: Stream,
+        connected: Option<Connected>,
+        (destination, endpoint): (&Destination, &Endpoint),
+    ) -> Self {
+        Self {
             stream,
             read: BytesMut::new(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            idle_since: now,
+            idle_since: Instant::now(),
             idle_timeout: destination.idle_timeout,
-            expires: is_named.then(|| now + LOOKED_UP_AGAIN),
+            expires: expiry(endpoint),
             slot: endpoint.slot,
             connected,
-        })
+            secured: destination.transport.secured.clone(),
+        }
     }
 
     /// Sends a request, or as much of it as it takes, and waits for the head of its answer.
@@ -177,6 +182,9 @@ impl Link {
     fn poll_late(&mut self, sending: &Sending, wait: &mut Wait, cx: &mut Context<'_>) -> Poll<()> {
         if sending.waits_for_client() {
             wait.deadline = None;
+            // Whoever waits looks now and then whether it may: a client could wait with its next
+            // piece until its token has expired.
+            let _ = self.poll_look(cx);
             return Poll::Pending;
         }
         if wait.writes != sending.writes() {
@@ -238,6 +246,11 @@ impl Link {
             )
     }
 
+    /// Whether it was opened as this destination is to be spoken to.
+    pub(super) fn suits(&self, destination: &Destination) -> bool {
+        destination.transport.takes(self.secured.as_ref())
+    }
+
     /// Whether others are refused a connection while this one is not used.
     pub(super) fn is_wanted(&self) -> bool {
         self.connected.as_ref().is_some_and(Connected::is_wanted)
@@ -247,6 +260,41 @@ impl Link {
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.idle_since) >= self.idle_timeout
     }
+}
+
+/// Counts a connection where they are bounded.
+pub(super) fn connected(
+    destination: &Destination,
+    endpoint: &Endpoint,
+) -> Result<Option<Connected>, UpstreamError> {
+    match destination.connections {
+        Some(most) => endpoint.connect(most).ok_or(UpstreamError::Full).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// When a connection opened now is too old to be kept, if its address was looked up.
+pub(super) fn expiry(endpoint: &Endpoint) -> Option<Instant> {
+    matches!(endpoint.address, Address::Name(..)).then(|| Instant::now() + LOOKED_UP_AGAIN)
+}
+
+/// Opens a connection within the destination's `connect_timeout`, TLS included.
+pub(super) async fn connect(
+    destination: &Destination,
+    endpoint: &Endpoint,
+    client: Option<IpAddr>,
+) -> Result<Stream, UpstreamError> {
+    let secured = destination.transport.secured.as_ref();
+    let header = destination.announces.map(|version| announce::header(version, client));
+    let connecting = Stream::connect(endpoint, header.as_deref(), secured);
+    let stream = tokio::time::timeout(destination.connect_timeout, connecting)
+        .await
+        .map_err(|_| UpstreamError::ConnectTimeout)?
+        .map_err(UpstreamError::Connect)?;
+    if destination.transport.http2 == UpstreamHttp2::Auto {
+        endpoint.note_agreement(stream.agreed_on_http2());
+    }
+    Ok(stream)
 }
 
 /// How long to wait for an upstream, and until when since it last took something.

@@ -6,16 +6,19 @@ mod announce;
 mod answer_body;
 mod body;
 mod chunked;
+mod either;
 mod head;
+mod http2;
 mod link;
 mod pool;
+mod probe;
+mod response_body;
 mod sending;
 mod several;
 mod stream;
 mod tunnel;
 pub mod watch;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -24,17 +27,21 @@ use http::Method;
 use http::Response;
 use http::request::Parts;
 
-use answer_body::Source;
-pub use answer_body::{AnswerFault, ResponseBody};
+pub use answer_body::AnswerFault;
+use answer_body::{LinkBody, Source};
 pub use body::{BodyFault, BodyPatience, RequestBody, TrailerRules};
 pub use chunked::BrokenChunk;
 pub use head::HeadFault;
 use head::{Framing, Head};
+use http2::Shares;
+pub use http2::{Drive, Driven};
 use link::{Link, Lost};
 use pool::Pools;
+pub use response_body::ResponseBody;
 use sending::Sending;
 pub use tunnel::Tunnel;
 
+use crate::config::UpstreamHttp2;
 use crate::endpoint::Endpoint;
 use crate::gateway::Denial;
 use crate::gateway::Destination;
@@ -46,6 +53,7 @@ use crate::telemetry::Metrics;
 #[derive(Debug, Clone)]
 pub struct Upstreams {
     pools: Arc<Pools>,
+    shares: Arc<Shares>,
 }
 
 /// Why no answer came.
@@ -80,11 +88,8 @@ pub enum UpstreamError {
 /// One request on its way.
 #[derive(Debug)]
 struct Errand {
-    destination: Arc<Destination>,
-    /// The head of the request, as it goes out.
-    parts: Parts,
-    client: IpAddr,
-    opens_websocket: bool,
+    /// The request, and where it may go.
+    sealed: Sealed,
     /// Whether doing it twice does no harm.
     may_repeat: bool,
     /// How long the first byte of an answer may take, from `now` on.
@@ -101,9 +106,10 @@ struct Failure {
 }
 
 impl Upstreams {
-    /// No connections yet.
-    pub fn new(metrics: &Metrics) -> Self {
-        Self { pools: Arc::new(Pools::new(metrics)) }
+    /// No connections yet; `drive` runs those of HTTP/2.
+    pub fn new(metrics: &Metrics, drive: Drive) -> Self {
+        let shares = Arc::new(Shares::new(metrics, drive));
+        Self { pools: Arc::new(Pools::new(metrics)), shares }
     }
 
     /// Sends a request that was let through, once; on a stale pooled connection at most twice, and
@@ -130,20 +136,21 @@ impl Upstreams {
         let timeout = pass.route().response_timeout;
         let may_repeat = is_idempotent(&parts.method) && body.is_empty();
         let sealed = pass.seal(parts);
-        let mut sending = Sending::new(&sealed, body);
-        let Sealed { parts, destination, client, ours: _, opens_websocket } = sealed;
-        let errand =
-            Errand { destination, parts, client, opens_websocket, may_repeat, timeout, now };
-        let Some(endpoint) = &errand.destination.sole else {
+        let errand = Errand { sealed, may_repeat, timeout, now };
+        if errand.destination().transport.http2 != UpstreamHttp2::Never {
+            return Box::pin(self.send_either(errand, body)).await;
+        }
+        let mut sending = Sending::new(&errand.sealed, body);
+        let Some(endpoint) = &errand.destination().sole else {
             // Boxed: what it needs must not make every other request larger.
             return Box::pin(self.send_to_pool(errand, sending)).await;
         };
         let (link, head) =
             self.ask(endpoint, &errand, &mut sending).await.map_err(|failure| failure.error)?;
-        let (pools, destination) = (Arc::clone(&self.pools), errand.destination);
+        let (pools, destination) = (Arc::clone(&self.pools), errand.sealed.destination);
         let keeps_alive = head.keeps_alive;
         let source = Source { link, sending, pools, destination, keeps_alive, escort: None };
-        Ok(head.response.map(|()| ResponseBody::new(head.framing, source)))
+        Ok(head.response.map(|()| ResponseBody::from(LinkBody::new(head.framing, source))))
     }
 
     /// Asks one endpoint; on a stale connection at most twice.
@@ -153,18 +160,19 @@ impl Upstreams {
         errand: &Errand,
         sending: &mut Sending,
     ) -> Result<(Box<Link>, Head), Failure> {
-        let mut reused = self.pools.checkout(endpoint.slot, errand.now);
+        let destination = errand.destination();
+        let mut reused = self.pools.checkout(destination, endpoint.slot, errand.now);
         loop {
             let is_reused = reused.is_some();
             let mut link = match reused.take() {
                 Some(link) => link,
                 None => self
                     .pools
-                    .open(&errand.destination, endpoint, errand.client)
+                    .open(destination, endpoint, errand.sealed.client)
                     .await
                     .map_err(|error| Failure { error, is_unsent: true })?,
             };
-            match link.exchange(sending, &errand.parts.method, errand.now, errand.timeout).await {
+            match link.exchange(sending, errand.method(), errand.now, errand.timeout).await {
                 Ok(head) if !errand.may_be(&head) => {
                     let error = UpstreamError::Refused(HeadFault::Upgrade);
                     return Err(Failure { error, is_unsent: false });
@@ -184,15 +192,24 @@ impl Upstreams {
     /// Closes connections that were unused for too long or that the upstream closed.
     pub fn sweep(&self) {
         self.pools.sweep();
+        self.shares.sweep();
     }
 }
 
 impl Errand {
+    const fn destination(&self) -> &Arc<Destination> {
+        &self.sealed.destination
+    }
+
+    const fn method(&self) -> &Method {
+        &self.sealed.parts.method
+    }
+
     /// Whether an answer may be what it is: only who asked for a WebSocket gets one.
     fn may_be(&self, head: &Head) -> bool {
+        let Sealed { parts, opens_websocket, .. } = &self.sealed;
         head.framing != Framing::Tunnel
-            || (self.opens_websocket
-                && tunnel::agrees(head.response.headers(), &self.parts.headers))
+            || (*opens_websocket && tunnel::agrees(head.response.headers(), &parts.headers))
     }
 }
 

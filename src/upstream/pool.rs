@@ -31,14 +31,19 @@ impl Pools {
     }
 
     /// Takes an unused connection that is still open.
-    pub(super) fn checkout(&self, slot: usize, now: Instant) -> Option<Box<Link>> {
+    pub(super) fn checkout(
+        &self,
+        destination: &Destination,
+        slot: usize,
+        now: Instant,
+    ) -> Option<Box<Link>> {
         let mut stacks = self.lock();
         let stack = stacks.get_mut(slot)?;
         while let Some(mut link) = stack.pop() {
             if link.is_stale(now) {
                 // Those below have been unused for longer still.
                 stack.clear();
-            } else if link.is_open() {
+            } else if link.suits(destination) && link.is_open() {
                 return Some(link);
             }
         }
@@ -106,9 +111,11 @@ mod tests {
     use crate::config::Findings;
     use crate::config::Settings;
     use crate::config::Source;
+    use crate::config::UpstreamHttp2;
     use crate::config::parse;
     use crate::endpoint::Pool;
     use crate::endpoint::Slots;
+    use crate::gateway::Transport;
     use crate::id::UpstreamName;
 
     async fn linked(pools: &Pools) -> (Destination, TcpStream, Box<Link>) {
@@ -130,6 +137,7 @@ mod tests {
             name: UpstreamName::new("api"),
             sole: pool.sole(),
             pool: Arc::new(pool),
+            transport: Transport { secured: None, http2: UpstreamHttp2::Never },
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(10),
             idle_connections: 1,
@@ -150,7 +158,9 @@ mod tests {
     async fn checkout_when_exhausted(pools: &Pools, destination: &Destination) -> bool {
         poll_fn(|cx| {
             while pin!(tokio::task::consume_budget()).poll(cx).is_ready() {}
-            Poll::Ready(pools.checkout(sole(destination).slot, Instant::now()).is_some())
+            Poll::Ready(
+                pools.checkout(destination, sole(destination).slot, Instant::now()).is_some(),
+            )
         })
         .await
     }
@@ -180,10 +190,10 @@ mod tests {
         let now = Instant::now();
         link.expires = Some(now + Duration::from_secs(100));
         pools.give_back(&destination, link);
-        let mut link = pools.checkout(sole(&destination).slot, now).unwrap();
+        let mut link = pools.checkout(&destination, sole(&destination).slot, now).unwrap();
         link.expires = Some(now);
         pools.give_back(&destination, link);
-        assert!(pools.checkout(sole(&destination).slot, now).is_none());
+        assert!(pools.checkout(&destination, sole(&destination).slot, now).is_none());
     }
 
     #[tokio::test]

@@ -32,6 +32,8 @@ pub(super) struct Sending {
     tail: &'static [u8],
     body: Option<RequestBody>,
     framing: Framing,
+    /// Whether the connection may hold back some of what it took.
+    is_held: bool,
     /// How often the connection took bytes.
     writes: u64,
 }
@@ -51,12 +53,12 @@ impl Sending {
         let framing = head::write(&mut out, &sealed.parts, &sealed.ours, !body.is_empty());
         let body = (!body.is_empty()).then_some(body);
         let piece = Bytes::new();
-        Self { out, written: 0, piece, tail: b"", body, framing, writes: 0 }
+        Self { out, written: 0, piece, tail: b"", body, framing, is_held: false, writes: 0 }
     }
 
     /// Whether all of it is written.
     pub(super) fn is_done(&self) -> bool {
-        self.body.is_none() && self.is_flushed()
+        self.body.is_none() && self.is_flushed() && !self.is_held
     }
 
     /// Whether the connection took any byte of it.
@@ -71,13 +73,14 @@ impl Sending {
 
     /// Whether it is the client for whose next piece everything waits.
     pub(super) fn waits_for_client(&self) -> bool {
-        self.body.is_some() && self.is_flushed()
+        self.body.is_some() && self.is_flushed() && !self.is_held
     }
 
     /// Starts over, for another connection; only of a request whose whole text is still here.
     pub(super) fn rewind(&mut self) {
         self.written = 0;
         self.writes = 0;
+        self.is_held = false;
     }
 
     /// Writes on until everything is written, the connection takes no more, or the body has none.
@@ -92,8 +95,11 @@ impl Sending {
             let filled = if may_fill { self.poll_fill(cx)? } else { Poll::Pending };
             match filled {
                 Poll::Ready(true) => continue,
-                Poll::Ready(false) if self.is_flushed() => return Poll::Ready(Ok(())),
-                Poll::Pending if self.is_flushed() => return Poll::Pending,
+                Poll::Ready(false) if self.is_flushed() => return self.poll_flush(stream, cx),
+                Poll::Pending if self.is_flushed() => {
+                    ready!(self.poll_flush(stream, cx))?;
+                    return Poll::Pending;
+                }
                 Poll::Ready(false) | Poll::Pending => {}
             }
             let written = self.poll_write(stream, cx);
@@ -102,6 +108,19 @@ impl Sending {
             }
             ready!(written).map_err(SendFault::Connection)?;
         }
+    }
+
+    /// Has the connection send what it held back.
+    fn poll_flush(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendFault>> {
+        if self.is_held {
+            ready!(Pin::new(stream).poll_flush(cx)).map_err(SendFault::Connection)?;
+            self.is_held = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn is_flushed(&self) -> bool {
@@ -173,6 +192,7 @@ impl Sending {
     }
 
     fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_held = stream.holds_back();
         let out = self.out.get(self.written..).unwrap_or_default();
         let stream = Pin::new(stream);
         let count = if self.piece.is_empty() && self.tail.is_empty() {

@@ -11,9 +11,10 @@ use super::Errand;
 use super::Failure;
 use super::UpstreamError;
 use super::Upstreams;
-use super::answer_body::{ResponseBody, Source};
+use super::answer_body::{LinkBody, Source};
 use super::head::Head;
 use super::link::Link;
+use super::response_body::ResponseBody;
 use super::sending::Sending;
 use crate::endpoint::Load;
 use crate::endpoint::Pool;
@@ -49,7 +50,7 @@ impl Upstreams {
         mut errand: Errand,
         mut sending: Sending,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
-        let pool = Arc::clone(&errand.destination.pool);
+        let pool = Arc::clone(&errand.destination().pool);
         let until = pool.settings().total_timeout.map(|timeout| {
             // An endpoint that lets it pass is to blame for that.
             errand.timeout = errand.timeout.min(timeout);
@@ -65,11 +66,11 @@ impl Upstreams {
         let (link, head, load) = outcome.inspect_err(|error| count_refusal(&pool, error))?;
         let patience = pool.settings().read_timeout;
         let escort = Some(Box::new(Escort { load, patience, until, late_at: None }));
-        let (pools, destination) = (Arc::clone(&self.pools), errand.destination);
+        let (pools, destination) = (Arc::clone(&self.pools), errand.sealed.destination);
         // A connection that tells of one client is not for the next.
         let keeps_alive = head.keeps_alive && destination.announces.is_none();
         let source = Source { link, sending, pools, destination, keeps_alive, escort };
-        Ok(head.response.map(|()| ResponseBody::new(head.framing, source)))
+        Ok(head.response.map(|()| ResponseBody::from(LinkBody::new(head.framing, source))))
     }
 
     /// Waits for a place, then asks one endpoint after another as far as that is allowed.
@@ -93,7 +94,7 @@ impl Upstreams {
             sending.rewind();
             match self.ask(load.endpoint(), errand, sending).await {
                 Ok((link, head)) => {
-                    note(pool, &mut load, &head);
+                    note(pool, &mut load, head.response.status().as_u16());
                     load.keep(place);
                     return Ok((link, head, load));
                 }
@@ -107,7 +108,7 @@ impl Upstreams {
 }
 
 /// The endpoint to ask: the first, or after a failure another one, if there is one and it may be asked.
-fn next(
+pub(super) fn next(
     pool: &Arc<Pool>,
     tried: &[usize],
     failed: Option<UpstreamError>,
@@ -121,8 +122,7 @@ fn next(
 }
 
 /// An answer may tell of a failure too.
-fn note(pool: &Pool, load: &mut Load, head: &Head) {
-    let status = head.response.status().as_u16();
+pub(super) fn note(pool: &Pool, load: &mut Load, status: u16) {
     if pool.settings().eject.as_ref().is_some_and(|eject| eject.statuses.contains(&status)) {
         load.failed(Instant::now());
     }
@@ -132,7 +132,11 @@ impl Failure {
     /// Tells of it; the error is an error for the client too unless another endpoint may be asked.
     ///
     /// That holds only for what never left, or may be repeated. Not after a deadline: it was for all.
-    fn settle(self, load: &mut Load, may_repeat: bool) -> Result<UpstreamError, UpstreamError> {
+    pub(super) fn settle(
+        self,
+        load: &mut Load,
+        may_repeat: bool,
+    ) -> Result<UpstreamError, UpstreamError> {
         if self.error.is_of_endpoint() {
             load.failed(Instant::now());
         }
@@ -160,7 +164,7 @@ impl UpstreamError {
     }
 }
 
-fn count_refusal(pool: &Pool, error: &UpstreamError) {
+pub(super) fn count_refusal(pool: &Pool, error: &UpstreamError) {
     match error {
         UpstreamError::Full => pool.metrics().refused_full.inc(),
         UpstreamError::Unfit => pool.metrics().refused_unfit.inc(),

@@ -4,38 +4,34 @@
 
 use std::future::Future;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use std::time::Instant;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::MissedTickBehavior;
 
-use super::announce;
-use super::stream::Stream;
+use super::probe;
 use crate::config::HealthSettings;
-use crate::config::ProxyHeader;
-use crate::endpoint::Address;
 use crate::endpoint::Checked;
 use crate::endpoint::Endpoint;
 use crate::endpoint::Pool;
+use crate::gateway::Destination;
 
 /// Asks each endpoint how it fares, all at once, and then again after the interval.
-pub async fn check(pool: Arc<Pool>) {
+pub async fn check(destination: Arc<Destination>) {
+    let pool = &destination.pool;
     let Some(health) = pool.settings().health.clone() else { return };
-    let announces = pool.settings().proxy_protocol;
     let mut ticks = tokio::time::interval(health.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let endpoints = pool.show().endpoints;
         let checks = endpoints.iter().map(|endpoint| {
-            let (pool, health) = (&pool, &health);
+            let (destination, health) = (&destination, &health);
             let check = async move {
-                let fault = check_one(endpoint, health, announces).await.err();
+                let fault = check_one(destination, endpoint, health).await.err();
                 pool.checked(endpoint, Checked { at: Instant::now(), fault });
             };
             Box::pin(check)
@@ -66,45 +62,20 @@ pub async fn resolve(pool: Arc<Pool>) {
 
 /// What is wrong with an endpoint, if anything is.
 async fn check_one(
+    destination: &Destination,
     endpoint: &Endpoint,
     health: &HealthSettings,
-    announces: Option<ProxyHeader>,
 ) -> Result<(), String> {
-    let status =
-        tokio::time::timeout(health.timeout, ask(&endpoint.address, &health.path, announces))
-            .await
-            .map_err(|_| "no answer in time".to_owned())?
-            .map_err(|error| error.to_string())?;
+    let asking = probe::ask(destination, endpoint, &health.path);
+    let status = tokio::time::timeout(health.timeout, asking)
+        .await
+        .map_err(|_| "no answer in time".to_owned())?
+        .map_err(|error| error.to_string())?;
     let is_good = match health.expect.as_slice() {
         [] => (200..400).contains(&status),
         expected => expected.contains(&status),
     };
     if is_good { Ok(()) } else { Err(format!("status {status}")) }
-}
-
-/// The status with which a path is answered.
-async fn ask(address: &Address, path: &str, announces: Option<ProxyHeader>) -> io::Result<u16> {
-    let mut stream = Stream::connect(address).await?;
-    let host = match address {
-        Address::Socket(_) | Address::Name(..) => address.to_string(),
-        Address::Unix(_) => "localhost".to_owned(),
-    };
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: portcullis\r\nConnection: close\r\n\r\n"
-    );
-    let mut out = announces.map_or_else(Vec::new, |version| announce::header(version, None));
-    out.extend_from_slice(request.as_bytes());
-    stream.write_all(&out).await?;
-    let mut start = [0; "HTTP/1.1 200".len()];
-    stream.read_exact(&mut start).await?;
-    status_of(&start).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
-}
-
-fn status_of(start: &[u8]) -> Option<u16> {
-    let rest = start.strip_prefix(b"HTTP/1.")?;
-    let [b'0' | b'1', b' ', digits @ ..] = rest else { return None };
-    let is_number = digits.len() == 3 && digits.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
 }
 
 /// Drives futures side by side within one task, until each has ended.
@@ -118,26 +89,3 @@ async fn all<F: Future<Output = ()>>(mut futures: Vec<Pin<Box<F>>>) {
 
 /// How long one look-up may take.
 const LOOK_UP: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_stands_at_the_start_of_an_answer() {
-        assert_eq!(status_of(b"HTTP/1.1 200"), Some(200));
-        assert_eq!(status_of(b"HTTP/1.0 503"), Some(503));
-        for start in [
-            &b"HTTP/2.0 200"[..],
-            b"HTTP/1.1  20",
-            b"HTTP/1.1 +20",
-            b"HTTP/1.1 2x0",
-            b"http/1.1 200",
-            b"SSH-2.0-Open",
-            b"HTTP/1.1 20",
-            b"",
-        ] {
-            assert_eq!(status_of(start), None, "{start:?}");
-        }
-    }
-}

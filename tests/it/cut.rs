@@ -141,6 +141,21 @@ fn a_poll_that_waits_for_its_answer_is_refused_like_any_request() {
 }
 
 #[test]
+fn an_upload_that_waits_for_its_client_is_refused_like_any_request() {
+    let world = Setup::before(Upstream::scripted(|_, _| vec![Step::Silence])).start();
+    let mut client = world.connect();
+    let upload = Ask::new("POST", "/api/x").field("Content-Length", 100).signed();
+    client.send(&upload.body(*b"a part").bytes());
+    world.upstream.wait("a part", |seen| seen.has(b"a part"));
+    world.advance(300);
+    let began = Instant::now();
+    let answer = client.answer("POST").unwrap();
+    assert!(began.elapsed() < PROMPTLY, "{:?}", began.elapsed());
+    assert_eq!(answer.status(), 401);
+    world.upstream.wait("the end upstream", |seen| seen.ended() == 1);
+}
+
+#[test]
 fn a_key_or_an_application_that_a_reload_takes_away_ends_its_streams() {
     let gate = Gate::default();
     let world = Setup::before(events(&gate)).start();

@@ -23,7 +23,7 @@ fn a_request_in_flight_is_answered_and_its_connection_closed() {
     let (mut busy, mut idle) = (world.connect(), world.connect());
     busy.send(&Ask::get("/api/x").signed().bytes());
     world.upstream.wait("the request", |seen| seen.heads() == 1);
-    let address = world.running.public();
+    let address = world.public();
     let (running, upstream) = world.stopping();
     let stop = thread::spawn(move || running.drain());
     assert_eq!(idle.end().unwrap().1, b"", "an idle connection is closed without an answer");
@@ -75,7 +75,7 @@ fn readiness_fails_before_anything_else_changes() {
     setup.delay = "2s".into();
     let world = setup.start();
     assert_eq!(world.admin("/readyz").status(), 200);
-    let (public, admin) = (world.running.public(), world.running.admin().unwrap());
+    let (public, admin) = (world.public(), world.running.admin().unwrap());
     let (running, _upstream) = world.stopping();
     let stop = thread::spawn(move || running.drain());
     let deadline = Instant::now() + Duration::from_secs(2);

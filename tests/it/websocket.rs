@@ -42,7 +42,12 @@ fn bare_opening() -> Ask {
 }
 
 fn agreement() -> String {
-    let text = format!("{KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    agreement_to(KEY)
+}
+
+/// What a server says to an opening with this key.
+pub(crate) fn agreement_to(key: &str) -> String {
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
     let accept = STANDARD.encode(digest);
     format!(
@@ -242,7 +247,7 @@ fn opened_before(url: &str) -> (World, TcpStream) {
     setup.more_upstreams = format!(", raw: {{ url: \"{url}\" }}");
     setup.routes = ROUTES.replace("to: api, upgrade", "to: raw, upgrade");
     let world = setup.start();
-    let mut stream = TcpStream::connect(world.running.public()).unwrap();
+    let mut stream = TcpStream::connect(world.public()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(&opening().bytes()).unwrap();
     let mut head = Vec::new();

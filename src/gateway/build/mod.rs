@@ -8,6 +8,7 @@ mod own;
 mod rates;
 mod requirements;
 mod routes;
+mod transports;
 
 use std::sync::Arc;
 
@@ -17,14 +18,13 @@ use super::checks::Checks;
 use super::cors::Cors;
 use super::identity::IdentityNames;
 use super::kept::Kept;
+use super::route::Destination;
 use super::strip::Stripping;
 use crate::config::Findings;
 use crate::config::Loaded;
 use crate::config::Secrets;
 use crate::config::Settings;
-use crate::endpoint::Pool;
 use crate::inquiry::Bounds;
-use crate::inquiry::TrustedProxies;
 use crate::jwt::RemoteKeys;
 use crate::telemetry::RouteMetrics;
 use requirements::Names;
@@ -37,7 +37,7 @@ pub struct Built {
     /// Key sets that somebody has to keep fresh.
     pub remotes: Vec<Arc<RemoteKeys>>,
     /// Upstreams that somebody has to watch.
-    pub pools: Vec<Arc<Pool>>,
+    pub destinations: Vec<Arc<Destination>>,
 }
 
 /// What every part is compiled against.
@@ -59,6 +59,7 @@ impl Gateway {
         let mut common = Common { settings, kept, secrets: &mut secrets };
         let services = logins::compile(&mut common, findings);
         let offered = services.as_deref().unwrap_or_default();
+        let transports = transports::compile(loaded, settings, &mut common, findings);
         let compiled = checks::compile(loaded, common, offered, findings);
         loaded.named_files.extend(secrets.into_named_files());
         let names = Names::new(loaded);
@@ -67,13 +68,9 @@ impl Gateway {
         let cors = settings.cors.clone().map(|cors| Arc::new(Cors::new(cors)));
         let calls = logins::routes(&names, (offered, cors.as_ref()), (settings, kept), findings);
         let known = compiled.as_ref().map_or(&[][..], |compiled| &compiled.checks);
-        let routes = routes::compile(
-            (&names, known, &rates),
-            loaded,
-            (settings, kept),
-            (calls, cors.as_ref()),
-            findings,
-        );
+        let ground = (settings, kept, &transports);
+        let calls = (calls, cors.as_ref());
+        let routes = routes::compile((&names, known, &rates), loaded, ground, calls, findings);
         let (_, compiled, routes) = (services?, compiled?, routes?);
         if findings.has_errors() {
             return None;
@@ -86,7 +83,7 @@ impl Gateway {
                 headers: settings.limits.headers,
                 header_count: settings.limits.header_count,
             },
-            trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
+            trusted_proxies: settings.trusted_proxies.clone(),
             routes: routes.table,
             checks: Checks(compiled.checks),
             fallback: routes.fallback,
@@ -111,6 +108,6 @@ impl Gateway {
                 query: settings.access_log.query,
             },
         };
-        Some(Built { gateway, remotes: compiled.remotes, pools: routes.pools })
+        Some(Built { gateway, remotes: compiled.remotes, destinations: routes.destinations })
     }
 }

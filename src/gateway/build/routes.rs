@@ -9,6 +9,7 @@ use http::header;
 use super::rates::Known;
 use super::requirements;
 use super::requirements::Names;
+use super::transports::Transports;
 use crate::config::At;
 use crate::config::CorsSettings;
 use crate::config::Findings;
@@ -16,10 +17,10 @@ use crate::config::Loaded;
 use crate::config::RouteEntry;
 use crate::config::RouteNumbers;
 use crate::config::Settings;
+use crate::config::UpstreamHttp2;
 use crate::config::UpstreamSettings;
 use crate::config::is_ours;
 use crate::dialect::SecondFactor;
-use crate::endpoint::Pool;
 use crate::gateway::checks::{Check, Gate};
 use crate::gateway::cors::Cors;
 use crate::gateway::denial::Kind;
@@ -30,6 +31,7 @@ use crate::gateway::route::Access;
 use crate::gateway::route::Destination;
 use crate::gateway::route::Route;
 use crate::gateway::route::Target;
+use crate::gateway::transport::Transport;
 use crate::gateway::voice::Voice;
 use crate::id::RouteId;
 use crate::id::UpstreamName;
@@ -50,7 +52,7 @@ pub(super) struct Routes {
     /// Whether any route lets other origins in.
     pub(super) has_cors: bool,
     /// Every upstream, whether a route leads there or not.
-    pub(super) pools: Vec<Arc<Pool>>,
+    pub(super) destinations: Vec<Arc<Destination>>,
 }
 
 /// What every route is compiled against.
@@ -76,7 +78,7 @@ type Calls = Vec<(Pattern, Arc<Route>, At<String>)>;
 pub(super) fn compile(
     (names, checks, rates): (&Names, &[Check], &Known),
     loaded: &Loaded,
-    (settings, kept): (&Settings, &Kept),
+    (settings, kept, transports): (&Settings, &Kept, &Transports<'_>),
     (calls, cors): (Calls, Option<&Arc<Cors>>),
     findings: &mut Findings,
 ) -> Option<Routes> {
@@ -86,7 +88,10 @@ pub(super) fn compile(
     let destinations = settings
         .upstreams
         .iter()
-        .map(|(name, upstream)| (name.as_str(), Arc::new(destination(name, upstream, kept))))
+        .filter_map(|(name, upstream)| {
+            let transport = transports.get(name.as_str())?.clone();
+            Some((name.as_str(), Arc::new(destination(name, upstream, transport, kept))))
+        })
         .collect();
     let default_rates = document.defaults.rates.as_slice();
     let has_default = document.defaults.require.is_some();
@@ -136,10 +141,11 @@ pub(super) fn compile(
         compiled.iter().flat_map(|(_, route)| &route.forward).chain(&ground.forward);
     let identity_names = identity_names.map(|rule| rule.name.clone()).collect();
     let has_cors = compiled.iter().any(|(_, route)| route.cors.is_some());
-    let pools = ground.destinations.values().map(|to| Arc::clone(&to.pool)).collect();
+    let destinations = ground.destinations.values().map(Arc::clone).collect();
     match RouteTable::build(compiled) {
         Ok(table) => {
-            Some(Routes { table, identity_names, fallback: ground.fallback, has_cors, pools })
+            let fallback = ground.fallback;
+            Some(Routes { table, identity_names, fallback, has_cors, destinations })
         }
         Err(conflicts) => {
             for conflict in conflicts {
@@ -194,6 +200,7 @@ impl Ground<'_> {
         let id = entry.name.as_ref().map_or(pattern.text(), |name| name.value.as_str());
         let destination = destination?;
         let timeout = self.settings.upstreams.get(destination.name.as_str())?.timeout;
+        let opens_websockets = upgrades(entry, &destination, findings);
         Some(Route {
             id: RouteId::new(id),
             target: Target::Upstream(destination),
@@ -208,7 +215,7 @@ impl Ground<'_> {
             rates: self
                 .rates
                 .of_route(entry.rates.as_deref().unwrap_or(self.default_rates), findings),
-            websocket_idle: upgrades(entry, findings).then_some(self.settings.streams.idle),
+            websocket_idle: opens_websockets.then_some(self.settings.streams.idle),
             cors: self.cors(numbers.cors),
             metrics: RouteMetrics::new(&self.kept.metrics, id),
         })
@@ -342,12 +349,17 @@ impl Ground<'_> {
     }
 }
 
-fn upgrades(entry: &RouteEntry, findings: &mut Findings) -> bool {
+fn upgrades(entry: &RouteEntry, to: &Destination, findings: &mut Findings) -> bool {
     let Some(upgrade) = &entry.upgrade else { return false };
     if upgrade.value != "websocket" {
         findings
             .error(upgrade.place, format!("`{}` cannot be upgraded to", **upgrade))
             .help("the one protocol is `websocket`");
+    }
+    if to.transport.http2 != UpstreamHttp2::Never {
+        findings
+            .error(upgrade.place, "the upstream speaks HTTP/2, which has no upgrades")
+            .help("lead the route to an upstream with `http2: never`");
     }
     true
 }
@@ -362,12 +374,18 @@ fn allow(text: &At<String>, params: &[String], findings: &mut Findings) -> Optio
         .ok()
 }
 
-fn destination(name: &str, upstream: &UpstreamSettings, kept: &Kept) -> Destination {
+fn destination(
+    name: &str,
+    upstream: &UpstreamSettings,
+    transport: Transport,
+    kept: &Kept,
+) -> Destination {
     let pool = kept.pool(name, upstream);
     Destination {
         name: UpstreamName::new(name),
         sole: pool.sole(),
         pool,
+        transport,
         connect_timeout: upstream.connect_timeout,
         idle_timeout: upstream.idle_timeout,
         idle_connections: upstream.idle_connections,

@@ -14,7 +14,7 @@ use std::time::Instant;
 use hyper::rt::Read;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::worker::Worker;
 use crate::gateway::Crowd;
@@ -50,12 +50,21 @@ impl Stream for TcpStream {
     }
 }
 
+impl Stream for UnixStream {
+    fn reset_when_closed(&self) {
+        // The kernel keeps nothing back: what is written is the reader's.
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_read_ready(cx).map(drop)
+    }
+}
+
 /// What a connection speaks, as far as it is known before its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
-    /// Chosen with ALPN, for example.
-    #[expect(dead_code, reason = "chosen once there is ALPN")]
+    /// Chosen with ALPN.
     Http2,
     /// Its first bytes will tell.
     Either,
@@ -87,11 +96,14 @@ pub(super) async fn serve<S: Stream>(
     let patience = worker.patience;
     match protocol {
         Protocol::Http1 => http1::serve(stream, opened, worker, patience).await,
-        Protocol::Http2 => http2::serve(stream, opened, worker, patience).await,
+        // Boxed: a connection of HTTP/1.1 is not to be larger for it.
+        Protocol::Http2 => Box::pin(http2::serve(stream, opened, worker, patience)).await,
         Protocol::Either => {
             let first = first_bytes::begins_http2(stream);
             match tokio::time::timeout(patience.head, first).await {
-                Ok(Ok((stream, true))) => http2::serve(stream, opened, worker, patience).await,
+                Ok(Ok((stream, true))) => {
+                    Box::pin(http2::serve(stream, opened, worker, patience)).await
+                }
                 Ok(Ok((stream, false))) => http1::serve(stream, opened, worker, patience).await,
                 // Gone, or silent for too long.
                 Ok(Err(_)) | Err(_) => Ok(()),

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::names::ByName;
 use super::outcomes::Outcomes;
-use super::{Shown, Tls};
+use super::{HTTP2, Shown, Tls};
 use crate::certificate::{Certificate, Pair, PairError, own_roots, provider};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{
@@ -56,7 +56,10 @@ pub(in crate::server) fn compile(
     let rules = clients.as_ref().map(|clients| clients.rules);
     let set_up = || {
         let tickets = tickets(rules, ground)?;
-        Ok((config(tls, &pairs, (clients, ground.clock), Arc::clone(&tickets))?, tickets))
+        let mut config = config(tls, &pairs, (clients, ground.clock), Arc::clone(&tickets))?;
+        let skipped = usize::from(!settings.http2.alpn);
+        config.alpn_protocols = PROTOCOLS.iter().skip(skipped).map(|name| name.to_vec()).collect();
+        Ok((config, tickets))
     };
     let (config, tickets) = set_up()
         .map_err(|error: rustls::Error| {
@@ -190,7 +193,6 @@ fn config(
         Some(clients) => builder.with_client_cert_verifier(clients.verifier),
     };
     let mut config = builder.with_cert_resolver(Arc::new(by_name));
-    config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
     // Tickets are good on every worker and need no memory here.
     config.ticketer = tickets;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -218,4 +220,4 @@ impl Shown {
 }
 
 /// What a client is offered, the best first.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];

@@ -6,7 +6,6 @@ mod compile;
 mod names;
 mod outcomes;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,11 +20,11 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::Stream;
+use super::connection::{Protocol, Stream};
 use crate::certificate::Certificate;
 use crate::clock::Timestamp;
 use crate::id::Digest;
-use crate::inquiry::Peer;
+use crate::inquiry::{Origin, Peer};
 use crate::telemetry::Metrics;
 pub(super) use compile::{Ground, compile};
 use outcomes::{Failure, Outcomes};
@@ -78,13 +77,13 @@ impl Tls {
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
-        address: IpAddr,
+        client: Origin,
     ) -> Option<(TlsStream<TcpStream>, Peer)> {
         let outcome = timeout(self.deadline, self.shake_hands(stream)).await;
         match outcome.unwrap_or(Err(Failure::Late)) {
             Ok((session, certificate)) => {
                 self.outcomes.succeeded(session.get_ref().1.handshake_kind());
-                Some((session, Peer::direct(address).over_tls(certificate)))
+                Some((session, Peer::direct(client).over_tls(certificate)))
             }
             Err(failure) => {
                 self.outcomes.failed(&failure);
@@ -122,6 +121,17 @@ impl Tls {
         }
     }
 }
+
+/// What the client and we agreed on to speak; without an agreement, what everybody does.
+pub(super) fn protocol_of(session: &TlsStream<TcpStream>) -> Protocol {
+    match session.get_ref().1.alpn_protocol() {
+        Some(HTTP2) => Protocol::Http2,
+        _ => Protocol::Http1,
+    }
+}
+
+/// The name of HTTP/2 in ALPN (RFC 9113 §3.2).
+const HTTP2: &[u8] = b"h2";
 
 impl Stream for TlsStream<TcpStream> {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {

@@ -31,10 +31,10 @@ fn ends_within(client: &mut Http2, seconds: std::ops::Range<u64>) -> Option<u32>
 #[test]
 fn a_first_request_that_does_not_come_ends_the_connection() {
     let world = world("header: 1s, idle: 60s");
-    let mut nothing = Http2::silent(world.running.public());
-    let mut part = Http2::silent(world.running.public());
+    let mut nothing = world.silent_http2();
+    let mut part = world.silent_http2();
     part.send(&PREFACE[..20]);
-    let mut preface = Http2::silent(world.running.public());
+    let mut preface = world.silent_http2();
     preface.send(PREFACE);
     let mut settings = world.connect_http2();
     let mut half = world.connect_http2();
@@ -64,7 +64,7 @@ fn pings_do_not_make_an_idle_connection_a_busy_one() {
 #[test]
 fn a_farewell_that_nobody_returns_is_not_waited_for() {
     let world = world("header: 1s, idle: 1s");
-    let mut client = Http2::silent(world.running.public());
+    let mut client = world.silent_http2();
     client.send(&[PREFACE, &Frame::new(4, 0, 0, []).bytes()].concat());
     // Nothing is acknowledged: the goodbye has no answer either.
     client.answers_pings = false;
@@ -84,7 +84,7 @@ fn a_client_that_takes_nothing_of_an_answer_loses_it_and_the_upstream_its_reques
     let timeouts = "timeouts: { idle: 1s }";
     let world = Setup::before(upstream).http2().extra(timeouts).start();
     // A window of nothing for each stream.
-    let mut client = Http2::connect_with(world.running.public(), &[(4, 0)]);
+    let mut client = world.connect_http2_with(&[(4, 0)]);
     let streams: Vec<u32> = (0..50).map(|_| client.ask(&Ask::get("/api/x").signed())).collect();
     for stream in streams {
         assert_eq!(client.answer(stream), Err(Gone::Reset(CANCEL)));
@@ -99,7 +99,7 @@ fn a_client_that_takes_a_little_at_a_time_gets_all() {
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let upstream = Upstream::scripted(move |_, _| vec![Step::Body, Step::text(&answer)]);
     let world = Setup::before(upstream).http2().extra("timeouts: { idle: 1s }").start();
-    let mut client = Http2::connect_with(world.running.public(), &[(4, 0)]);
+    let mut client = world.connect_http2_with(&[(4, 0)]);
     client.grants = false;
     client.grant(0, 1_000_000);
     let stream = client.ask(&Ask::get("/api/x").signed());

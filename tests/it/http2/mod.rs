@@ -1,10 +1,12 @@
 //! What is particular to HTTP/2. What both protocols share is sent over both where it is tested.
 
 mod attacks;
+mod cut;
 mod deadlines;
 mod decision;
 mod grpc;
 mod streams;
+mod websocket;
 
 use crate::world::Ask;
 use crate::world::World;

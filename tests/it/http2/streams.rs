@@ -10,7 +10,6 @@ use crate::world::DEADLINE;
 use crate::world::Framing;
 use crate::world::Gate;
 use crate::world::Gone;
-use crate::world::Http2;
 use crate::world::Record;
 use crate::world::Setup;
 use crate::world::Step;
@@ -204,7 +203,7 @@ fn a_stop_finishes_what_was_begun_and_says_goodbye() {
 #[test]
 fn a_stop_does_not_wait_for_a_client_that_does_not_answer() {
     let world = Setup::new().http2().start();
-    let mut silent = Http2::silent(world.running.public());
+    let mut silent = world.silent_http2();
     silent.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
     others_are_served(&world);
     let (running, _upstream) = world.stopping();

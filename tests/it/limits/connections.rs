@@ -149,7 +149,7 @@ fn clients_of_tls_are_told_within_their_session() {
         .tls("certificate: file:gw.crt, key: file:gw.key")
         .extra("limits: { connections: 1 }")
         .start();
-    let (client, to) = (TlsClient::of(&authority), world.running.public());
+    let (client, to) = (TlsClient::of(&authority), world.public());
     // Its handshake is under way.
     let slow = world.connect();
     eventually("a connection", || world.metric("portcullis_connections") > 0.0);

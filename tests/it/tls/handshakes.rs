@@ -72,6 +72,8 @@ fn a_protocol_is_agreed_on_or_the_handshake_ends() {
     assert_eq!(agreed(&offering(&[])), None);
     assert_eq!(agreed(&offering(&["http/1.1"])).as_deref(), Some("http/1.1"));
     assert_eq!(agreed(&offering(&["spdy/3", "http/1.1"])).as_deref(), Some("http/1.1"));
+    assert_eq!(agreed(&offering(&["http/1.1", "h2"])).as_deref(), Some("h2"), "ours is the choice");
+    assert_eq!(agreed(&offering(&["h2"])).as_deref(), Some("h2"));
     secured.serves(&offering(&[]));
     let why = secured.turns_away(&offering(&["spdy/3"]));
     assert!(why.contains("NoApplicationProtocol"), "{why}");
@@ -149,7 +151,7 @@ fn what_is_no_handshake_gets_no_answer() {
 fn a_handshake_on_a_port_in_clear_is_a_bad_request() {
     let world = World::usual();
     let authority = Authority::new("ours");
-    assert!(TlsClient::of(&authority).connect(world.running.public()).is_err());
+    assert!(TlsClient::of(&authority).connect(world.public()).is_err());
     world.pass(&Ask::get("/api/x").signed());
 }
 

@@ -4,6 +4,7 @@ mod bound;
 mod certificates;
 mod clients;
 mod handshakes;
+mod http2;
 mod names;
 mod reload;
 mod settings;
@@ -43,7 +44,7 @@ impl Secured {
     }
 
     fn to(&self) -> SocketAddr {
-        self.world.running.public()
+        self.world.public()
     }
 
     fn handshakes(&self, outcome: &str) -> f64 {

@@ -33,14 +33,14 @@ fn the_name_that_a_client_asks_for_picks_the_certificate() {
         ("api.example.org", 2),
     ] {
         let client = TlsClient::of(&authority).host(host);
-        let mut session = client.connect(world.running.public()).unwrap();
+        let mut session = client.connect(world.public()).unwrap();
         assert_eq!(session.shown(), shown[number].0, "{host}");
         assert_eq!(session.ask(&Ask::get("/api/x").signed()).unwrap().status(), 200);
     }
     // Believed whatever it says: only what is shown counts here.
     for host in ["b.a.example.com", "other.test", "example.co", "127.0.0.1", "xapi.example.org"] {
         let client = TlsClient::believing_anything().host(host);
-        let session = client.connect(world.running.public()).unwrap();
+        let session = client.connect(world.public()).unwrap();
         assert_eq!(session.shown(), shown[0].0, "{host}");
     }
 }

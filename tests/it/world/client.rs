@@ -3,22 +3,20 @@
 use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
-use std::net::Shutdown;
 use std::net::SocketAddr;
-use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
-
-use socket2::SockRef;
 
 use super::DEADLINE;
 use super::Fault;
 use super::Kind;
+use super::Line;
 use super::Message;
 
 /// One connection and what has arrived on it.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    line: Line,
     buffer: Vec<u8>,
     end: Option<End>,
     /// Answers of the 1xx class that came before a final one.
@@ -35,32 +33,39 @@ pub enum End {
 }
 
 impl Client {
-    /// Connects.
+    /// Connects in clear.
     #[track_caller]
     pub fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&to, DEADLINE).expect("the gateway listens");
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: vec![], end: None, interim: vec![] }
+        Self::over(Line::connect(to).expect("the gateway listens"))
+    }
+
+    /// Connects to a Unix socket.
+    #[track_caller]
+    pub fn connect_unix(to: &Path) -> Self {
+        Self::over(Line::connect_unix(to).expect("the gateway listens"))
+    }
+
+    /// A client on this line.
+    pub const fn over(line: Line) -> Self {
+        Self { line, buffer: vec![], end: None, interim: vec![] }
     }
 
     /// Sends bytes. A peer that has closed already is not an error: what it answered counts.
     pub fn send(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+        let _ = self.line.write_all(bytes);
     }
 
     /// Sends as much of `bytes` as the peer takes before it makes us wait for `patience`.
     pub fn send_until_stuck(&mut self, bytes: &[u8], patience: Duration) -> usize {
-        self.stream.set_write_timeout(Some(patience)).unwrap();
+        self.line.set_write_timeout(patience);
         let mut sent = 0;
         while let Some(rest @ [_, ..]) = bytes.get(sent..) {
-            match self.stream.write(rest) {
+            match self.line.write(rest) {
                 Ok(0) | Err(_) => break,
                 Ok(count) => sent += count,
             }
         }
-        self.stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        self.line.set_write_timeout(DEADLINE);
         sent
     }
 
@@ -113,26 +118,23 @@ impl Client {
     }
 
     /// Waits for `patience`, or until anything arrives; whether nothing did.
-    pub fn is_quiet(&mut self, patience: Duration) -> bool {
-        self.stream.set_read_timeout(Some(patience)).unwrap();
-        let arrived = self.stream.peek(&mut [0]);
-        self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        arrived.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    pub fn is_quiet(&self, patience: Duration) -> bool {
+        self.line.is_quiet(patience)
     }
 
     /// Tells the peer that nothing more will be sent.
-    pub fn finish_sending(&self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
+    pub fn finish_sending(&mut self) {
+        self.line.finish_sending();
     }
 
     /// Goes away without a word.
     pub fn reset(self) {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        self.line.socket().set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     fn pull(&mut self) -> Result<(), Fault> {
         let mut chunk = [0; 16 * 1024];
-        match self.stream.read(&mut chunk) {
+        match self.line.read(&mut chunk) {
             Ok(0) => self.end = Some(End::Fin),
             Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -1,6 +1,7 @@
 //! A gateway in this process with its own upstream, folder, ports and clock.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
@@ -22,15 +23,19 @@ use super::Client;
 use super::End;
 use super::Gone;
 use super::Http2;
+use super::Line;
 use super::Message;
 use super::TOKEN;
 use super::Upstream;
+use super::authority::Authority;
+use super::authority::LONG;
 use super::authority::Shown;
 use super::authority::pems;
 use super::http2;
 use super::keys::NOW;
 use super::keys::P256;
 use super::keys::jwks;
+use super::tls_client::TlsClient;
 
 /// What a gateway is started with; begins as a whole deployment, each part can be replaced.
 pub struct Setup {
@@ -65,6 +70,7 @@ pub struct Setup {
     /// The server behind the gateway.
     pub upstream: Upstream,
     wires: &'static [Wire],
+    tls: Option<TlsClient>,
 }
 
 /// Open, closed and reserved ground: `/public`, `/api` and `/api/admin`.
@@ -112,6 +118,7 @@ impl Setup {
             files: vec![("keys.json".into(), jwks(&[&P256]))],
             upstream,
             wires: &[Wire::Http1],
+            tls: None,
         }
     }
 
@@ -153,6 +160,14 @@ impl Setup {
     pub fn tls(mut self, keys: &str) -> Self {
         self.public = format!("{{ address: \"127.0.0.1:0\", tls: {{ {keys} }} }}");
         self
+    }
+
+    /// Speaks TLS as `gw.test`, and whoever asks does.
+    pub fn over_tls(self) -> Self {
+        let authority = Authority::new("ours");
+        let keys = "certificate: file:gw.crt, key: file:gw.key";
+        let setup = self.pair("gw", &authority.certify("gw.test", LONG)).tls(keys);
+        Self { tls: Some(TlsClient::of(&authority)), ..setup }
     }
 
     /// Watches the files on disk.
@@ -241,8 +256,9 @@ impl Setup {
         let options = Options { clock: clock.clone(), watches_files, ..Options::default() };
         let running = Server::start(&path, options).map_err(|error| error.to_string())?;
         let controls = AtomicUsize::new(0);
-        let (control, wires) = (TOKEN.clone(), self.wires);
-        Ok(World { running, upstream: self.upstream, clock, folder, controls, control, wires })
+        let Self { upstream, wires, tls, .. } = self;
+        let control = TOKEN.clone();
+        Ok(World { running, upstream, clock, folder, controls, control, wires, tls })
     }
 }
 
@@ -258,6 +274,7 @@ pub struct World {
     controls: AtomicUsize,
     control: String,
     wires: &'static [Wire],
+    tls: Option<TlsClient>,
 }
 
 /// What a request is sent over.
@@ -283,7 +300,31 @@ impl World {
     /// A new connection that speaks HTTP/2.
     #[track_caller]
     pub fn connect_http2(&self) -> Http2 {
-        Http2::connect(self.running.public())
+        self.connect_http2_with(&[])
+    }
+
+    /// The same with more settings.
+    #[track_caller]
+    pub fn connect_http2_with(&self, settings: &[(u16, u32)]) -> Http2 {
+        Http2::over(self.line("h2"), settings)
+    }
+
+    /// A new connection that may speak HTTP/2 and says nothing yet.
+    #[track_caller]
+    pub fn silent_http2(&self) -> Http2 {
+        Http2::silent(self.line("h2"))
+    }
+
+    #[track_caller]
+    fn line(&self, protocol: &str) -> Line {
+        if let Some(unix) = self.running.public().unix() {
+            return Line::connect_unix(&unix.path).expect("the gateway listens");
+        }
+        let to = self.public();
+        match &self.tls {
+            None => Line::connect(to).expect("the gateway listens"),
+            Some(client) => client.speak(to, protocol).expect("a handshake"),
+        }
     }
 
     /// Uses another token for the good request that follows each refusal.
@@ -292,10 +333,16 @@ impl World {
         self
     }
 
+    /// Where traffic is accepted.
+    #[track_caller]
+    pub fn public(&self) -> SocketAddr {
+        self.running.public().socket().expect("a port")
+    }
+
     /// A new connection to the public port.
     #[track_caller]
     pub fn connect(&self) -> Client {
-        Client::connect(self.running.public())
+        Client::over(self.line("http/1.1"))
     }
 
     #[track_caller]

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
-use std::net::SocketAddr;
-use std::net::TcpStream;
 use std::time::Duration;
+use std::time::Instant;
 
 use super::Ask;
 use super::DEADLINE;
 use super::Fault;
 use super::Framing;
+use super::Line;
 use super::Message;
 use super::hpack;
 use super::wire::Fields;
@@ -19,7 +19,7 @@ use super::wire::Fields;
 /// One connection and what has arrived on it.
 #[derive(Debug)]
 pub struct Http2 {
-    stream: TcpStream,
+    line: Line,
     buffer: Vec<u8>,
     next: u32,
     /// Whether what arrives is granted anew at once.
@@ -27,6 +27,8 @@ pub struct Http2 {
     /// Whether pings come back.
     pub answers_pings: bool,
     arrived: HashMap<u32, Arrived>,
+    /// What the other side allows, by the number of the setting.
+    pub allowed: HashMap<u16, u32>,
     /// The last GOAWAY: the last stream served, and why.
     pub farewell: Option<(u32, u32)>,
     /// Pings of ours that came back.
@@ -34,7 +36,7 @@ pub struct Http2 {
     is_closed: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Arrived {
     heads: Vec<Vec<(String, String)>>,
     body: Vec<u8>,
@@ -89,6 +91,7 @@ pub const END_STREAM: u8 = 1;
 pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
+pub const NO_ERROR: u32 = 0;
 pub const PROTOCOL_ERROR: u32 = 1;
 pub const CANCEL: u32 = 8;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
@@ -107,16 +110,9 @@ pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Http2 {
-    /// Connects, without waiting for anything.
-    #[track_caller]
-    pub fn connect(to: SocketAddr) -> Self {
-        Self::connect_with(to, &[])
-    }
-
-    /// Connects with more settings.
-    #[track_caller]
-    pub fn connect_with(to: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let mut client = Self::silent(to);
+    /// Begins a connection with these settings and ours, without waiting for anything.
+    pub fn over(line: Line, settings: &[(u16, u32)]) -> Self {
+        let mut client = Self::silent(line);
         // No dynamic table towards us, and no pushes.
         let ours = [(1, 0), (2, 0)];
         let all = ours.iter().chain(settings);
@@ -127,20 +123,16 @@ impl Http2 {
         client
     }
 
-    /// Connects and says nothing.
-    #[track_caller]
-    pub fn silent(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&to, DEADLINE).expect("the gateway listens");
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
+    /// A client that says nothing yet.
+    pub fn silent(line: Line) -> Self {
         Self {
-            stream,
+            line,
             buffer: vec![],
             next: 1,
             grants: true,
             answers_pings: true,
             arrived: HashMap::new(),
+            allowed: HashMap::new(),
             farewell: None,
             pongs: 0,
             is_closed: false,
@@ -149,13 +141,13 @@ impl Http2 {
 
     /// Sends bytes for as long as the peer takes any; a second without one counts as an end.
     pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
-        self.stream.write_all(bytes)
+        self.line.set_write_timeout(Duration::from_secs(1));
+        self.line.write_all(bytes)
     }
 
     /// Sends bytes; a peer that has closed already is not an error.
     pub fn send(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+        let _ = self.line.write_all(bytes);
     }
 
     /// Sends one frame.
@@ -214,11 +206,16 @@ impl Http2 {
 
     /// Waits for the whole answer on a stream.
     pub fn answer(&mut self, stream: u32) -> Result<Message, Gone> {
+        let until = Instant::now() + DEADLINE;
         loop {
             let so_far = self.arrived.get(&stream).map(|arrived| (arrived.reset, arrived.is_whole));
             match so_far {
                 Some((Some(code), _)) => return Err(Gone::Reset(code)),
                 Some((None, true)) => break,
+                // Pings alone are no answer.
+                Some((None, false)) | None if Instant::now() > until => {
+                    return Err(Gone::Fault(Fault(format!("no end within {DEADLINE:?}"))));
+                }
                 Some((None, false)) | None => self.step()?,
             }
         }
@@ -243,6 +240,12 @@ impl Http2 {
         Fields(self.arrived[&stream].heads[0].clone())
     }
 
+    /// What has come of an answer, which is its head at least.
+    pub fn begun(&mut self, stream: u32) -> Result<Message, Gone> {
+        self.wait(stream, 0)?;
+        self.arrived[&stream].clone().message().map_err(Gone::Fault)
+    }
+
     /// Reads until the other side closes; says with which GOAWAY.
     pub fn end(&mut self) -> Option<u32> {
         while self.step().is_ok() {}
@@ -261,16 +264,13 @@ impl Http2 {
     }
 
     /// Waits for `patience`, or until anything arrives; whether nothing did.
-    pub fn is_quiet(&mut self, patience: Duration) -> bool {
-        self.stream.set_read_timeout(Some(patience)).unwrap();
-        let arrived = self.stream.peek(&mut [0]);
-        self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        arrived.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    pub fn is_quiet(&self, patience: Duration) -> bool {
+        self.line.is_quiet(patience)
     }
 
     /// Goes away, so that the other side reads an end.
-    pub fn finish_sending(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    pub fn finish_sending(&mut self) {
+        self.line.finish_sending();
     }
 
     /// Reads one frame and does what it asks for.
@@ -278,7 +278,14 @@ impl Http2 {
         let frame = self.next_frame()?;
         let is_last = frame.flags & END_STREAM != 0;
         match frame.kind {
-            SETTINGS if frame.flags & ACK == 0 => self.frame(&Frame::new(SETTINGS, ACK, 0, [])),
+            SETTINGS if frame.flags & ACK == 0 => {
+                self.allowed.extend(frame.payload.chunks(6).map(|setting| {
+                    let (id, value) = setting.split_at(2);
+                    let id = u16::from_be_bytes(id.try_into().unwrap());
+                    (id, u32::from_be_bytes(value.try_into().unwrap()))
+                }));
+                self.frame(&Frame::new(SETTINGS, ACK, 0, []));
+            }
             PING if frame.flags & ACK == 0 && !self.answers_pings => {}
             PING if frame.flags & ACK == 0 => self.frame(&Frame::new(PING, ACK, 0, frame.payload)),
             PING => self.pongs += 1,
@@ -326,7 +333,7 @@ impl Http2 {
                 return Err(Gone::Closed(self.farewell.map(|(_, code)| code)));
             }
             let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk) {
+            match self.line.read(&mut chunk) {
                 Ok(count @ 1..) => self.buffer.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -31,6 +31,7 @@ use super::Ask;
 use super::DEADLINE;
 use super::Fault;
 use super::Kind;
+use super::Line;
 use super::Message;
 use super::authority::Authority;
 use super::authority::Shown;
@@ -113,6 +114,16 @@ impl TlsClient {
             stream.conn.complete_io(&mut stream.sock).map_err(|error| error.to_string())?;
         }
         Ok(Session { stream, buffer: Vec::new() })
+    }
+
+    /// A line after the handshake.
+    pub fn line(&self, to: SocketAddr) -> Result<Line, String> {
+        Ok(Line::Tls(Box::new(self.connect(to)?.stream)))
+    }
+
+    /// Offers this protocol alone and speaks it on the line.
+    pub fn speak(&self, to: SocketAddr, protocol: &str) -> Result<Line, String> {
+        self.with(|config| config.alpn_protocols = vec![protocol.into()]).line(to)
     }
 
     /// Asks on a new connection.

@@ -6,6 +6,7 @@
 mod head;
 mod lingering;
 mod stream;
+mod tunnel;
 
 use std::future::Future;
 use std::future::poll_fn;
@@ -95,6 +96,9 @@ fn protocol(
         .max_send_buf_size(settings.send_buffer)
         .keep_alive_interval(settings.keep_alive)
         .keep_alive_timeout(PONG_WITHIN);
+    if settings.websockets {
+        protocol.enable_connect_protocol();
+    }
     protocol
 }
 

@@ -26,7 +26,9 @@ use tokio::time::Sleep;
 
 use super::super::Opened;
 use super::head;
-use crate::proxy::Answer;
+use super::tunnel;
+use super::tunnel::Writer;
+use crate::proxy::{Answer, Switched, Tunnel};
 use crate::server::worker::Worker;
 use crate::upstream::AnswerFault;
 
@@ -39,13 +41,16 @@ pub(super) struct Client {
     abandoned: AtomicU64,
     /// The request whose task is about to be started.
     next: Mutex<Option<Arc<Taking>>>,
+    /// What writes to the stream that just became a tunnel.
+    writer: Mutex<Option<Writer>>,
 }
 
 impl Client {
     pub(super) fn new(worker: Arc<Worker>, opened: Opened) -> Self {
         worker.metrics.http2_connections.inc();
         let (begun, abandoned) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { worker, opened, begun, abandoned, next: Mutex::new(None) }
+        let (next, writer) = (Mutex::new(None), Mutex::new(None));
+        Self { worker, opened, begun, abandoned, next, writer }
     }
 
     /// Whether a request ever came.
@@ -89,10 +94,15 @@ async fn answer(
     head::settle(&mut parts);
     let request = Request::from_parts(parts, body);
     let Client { worker, opened, .. } = &*taking.client;
-    let response = match opened.crowd {
+    let mut response = match opened.crowd {
         None => worker.proxy.serve(request, &opened.peer, taking.begun).await,
         Some(crowd) => worker.proxy.turn_away(request, &opened.peer, taking.begun, crowd),
     };
+    if let Some(switched) = Switched::take(&mut response) {
+        tunnel::agree(&mut response);
+        taking.switch(switched);
+        return Ok(response.map(|answer| Taken { answer, taking }));
+    }
     taking.wait();
     if response.body().is_end_stream() {
         taking.finish();
@@ -109,12 +119,14 @@ struct Taking {
     /// Since when it is the client's turn; zero while it is ours.
     waiting_nanos: AtomicU64,
     is_whole: AtomicBool,
+    /// What the stream became.
+    tunnel: Mutex<Option<Tunnel>>,
 }
 
 impl Taking {
     fn new(client: Arc<Client>) -> Self {
         let (waiting_nanos, is_whole) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { client, begun: Instant::now(), waiting_nanos, is_whole }
+        Self { client, begun: Instant::now(), waiting_nanos, is_whole, tunnel: Mutex::new(None) }
     }
 
     fn wait(&self) {
@@ -124,6 +136,12 @@ impl Taking {
 
     fn work(&self) {
         self.waiting_nanos.store(0, Ordering::Relaxed);
+    }
+
+    /// A tunnel has deadlines of its own.
+    fn switch(&self, tunnel: Tunnel) {
+        self.finish();
+        *lock(&self.tunnel) = Some(tunnel);
     }
 
     fn finish(&self) {
@@ -231,21 +249,42 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        // hyper starts a stream right after it was begun; what it starts besides serves no request.
+        // hyper starts a stream right after it was begun. What it starts besides writes to a stream
+        // that just became a tunnel, and is driven by that one's own task.
         let taking = lock(&self.client.next).take();
-        if let (Some(tasks), Some(taking)) = (self.tasks.upgrade(), taking) {
-            lock(&tasks).spawn(run(stream, taking, self.patience));
+        match (self.tasks.upgrade(), taking) {
+            (Some(tasks), Some(taking)) => {
+                lock(&tasks).spawn(run(stream, taking, self.patience));
+            }
+            (Some(_), None) => *lock(&self.client.writer) = Some(Writer::new(stream)),
+            (None, _) => {}
         }
     }
 }
 
-/// Runs a stream to its end, or until its client has taken nothing for too long; dropped, it is reset.
+/// Runs a stream to its end, and what it became to its own.
 async fn run(stream: impl Future<Output = ()>, taking: Arc<Taking>, patience: Duration) {
+    // Taken before another stream can become a tunnel: all of them are polled by one thread.
+    let writer = take(stream, &taking, patience).await;
+    let tunnel = lock(&taking.tunnel).take();
+    if let (Some(tunnel), Some(writer)) = (tunnel, writer) {
+        // Boxed: streams are many, and hardly any becomes a tunnel.
+        Box::pin(tunnel::run(tunnel, writer)).await;
+    }
+}
+
+/// Runs a stream to its end, or until its client has taken nothing for too long; dropped, it is reset.
+/// Gives what writes to the tunnel that it became.
+async fn take(
+    stream: impl Future<Output = ()>,
+    taking: &Taking,
+    patience: Duration,
+) -> Option<Writer> {
     let mut stream = pin!(stream);
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         if stream.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(lock(&taking.client.writer).take());
         }
         while let Some(due) = taking.due(patience) {
             let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
@@ -253,13 +292,13 @@ async fn run(stream: impl Future<Output = ()>, taking: Arc<Taking>, patience: Du
                 return Poll::Pending;
             }
             if due <= Instant::now() {
-                return Poll::Ready(());
+                return Poll::Ready(None);
             }
             alarm.as_mut().reset(due.into());
         }
         Poll::Pending
     })
-    .await;
+    .await
 }
 
 /// A panic under one of these locks leaves nothing half done.
