@@ -430,7 +430,7 @@ pub struct Streams {
     /// How long a stream goes on after its token expired or a credential was revoked.
     #[serde(default)]
     pub grace: Option<At<Length>>,
-    /// How long a WebSocket may be silent in both directions.
+    /// How long a WebSocket, or a call of gRPC to an upstream of HTTP/2, may be silent in both directions.
     #[serde(default)]
     pub idle: Option<At<Length>>,
 }

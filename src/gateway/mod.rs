@@ -81,6 +81,7 @@ pub struct Gateway {
     stripping: Arc<Stripping>,
     unmatched: Arc<RouteMetrics>,
     body_timeout: Duration,
+    stream_idle: Duration,
     /// How long a stream goes on when its caller may not any more.
     stream_grace: Duration,
     access_log: AccessLogRules,
@@ -315,6 +316,11 @@ impl Gateway {
     /// How long the next piece of a request body may take.
     pub const fn body_timeout(&self) -> Duration {
         self.body_timeout
+    }
+
+    /// How long both sides of a stream may be silent.
+    pub const fn stream_idle(&self) -> Duration {
+        self.stream_idle
     }
 
     /// The counters of a route, or those of requests that no route took.

@@ -137,7 +137,8 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
-        | Denial::GatewayTimeout => return None,
+        | Denial::GatewayTimeout
+        | Denial::Deadline => return None,
     })
 }
 
@@ -195,7 +196,8 @@ fn failure(denial: &Denial) -> Option<Failure> {
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
-        | Denial::GatewayTimeout => return None,
+        | Denial::GatewayTimeout
+        | Denial::Deadline => return None,
     })
 }
 

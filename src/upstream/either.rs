@@ -18,7 +18,7 @@ use super::http2::{Opened, Pump, StreamBody};
 use super::link::Link;
 use super::response_body::ResponseBody;
 use super::sending::Sending;
-use super::several::{Escort, count_refusal, next, note};
+use super::several::{Bounds, Escort, count_refusal, next, note};
 use crate::config::UpstreamHttp2;
 use crate::endpoint::Endpoint;
 use crate::endpoint::Load;
@@ -39,20 +39,11 @@ impl Upstreams {
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         let pool = Arc::clone(&errand.destination().pool);
-        let until = pool.settings().total_timeout.map(|timeout| {
-            errand.timeout = errand.timeout.min(timeout);
-            errand.now + timeout
-        });
+        let bounds = Bounds::of(&pool, &mut errand);
         let mut pump = Pump::new(body);
-        let asking = self.ask_either(&pool, &mut errand, &mut pump);
-        let outcome = match until {
-            Some(until) => tokio::time::timeout_at(until.into(), asking)
-                .await
-                .unwrap_or(Err(UpstreamError::ResponseTimeout)),
-            None => asking.await,
-        };
+        let outcome = bounds.wait(self.ask_either(&pool, &mut errand, &mut pump)).await;
         let (answered, load) = outcome.inspect_err(|error| count_refusal(&pool, error))?;
-        let escort = Escort { load, patience: pool.settings().read_timeout, until, late_at: None };
+        let escort = Escort { load, patience: pool.settings().read_timeout, bounds, late_at: None };
         match answered {
             Answered::Link(link, head, sending) => {
                 let (pools, destination) = (Arc::clone(&self.pools), errand.sealed.destination);

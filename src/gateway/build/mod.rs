@@ -89,6 +89,7 @@ impl Gateway {
             }),
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
+            stream_idle: settings.streams.idle,
             stream_grace: settings.streams.grace,
             vouching: kept.vouching.clone(),
             access_log: AccessLogRules {

@@ -22,8 +22,6 @@ use super::Ask;
 use super::Client;
 use super::End;
 use super::Gone;
-use super::Http2;
-use super::Line;
 use super::Message;
 use super::TOKEN;
 use super::Upstream;
@@ -274,7 +272,8 @@ pub struct World {
     controls: AtomicUsize,
     control: String,
     wires: &'static [Wire],
-    tls: Option<TlsClient>,
+    /// What connections are opened with, where that is TLS.
+    pub(super) tls: Option<TlsClient>,
 }
 
 /// What a request is sent over.
@@ -297,36 +296,6 @@ impl World {
         Setup::new().over_both().start()
     }
 
-    /// A new connection that speaks HTTP/2.
-    #[track_caller]
-    pub fn connect_http2(&self) -> Http2 {
-        self.connect_http2_with(&[])
-    }
-
-    /// The same with more settings.
-    #[track_caller]
-    pub fn connect_http2_with(&self, settings: &[(u16, u32)]) -> Http2 {
-        Http2::over(self.line("h2"), settings)
-    }
-
-    /// A new connection that may speak HTTP/2 and says nothing yet.
-    #[track_caller]
-    pub fn silent_http2(&self) -> Http2 {
-        Http2::silent(self.line("h2"))
-    }
-
-    #[track_caller]
-    fn line(&self, protocol: &str) -> Line {
-        if let Some(unix) = self.running.public().unix() {
-            return Line::connect_unix(&unix.path).expect("the gateway listens");
-        }
-        let to = self.public();
-        match &self.tls {
-            None => Line::connect(to).expect("the gateway listens"),
-            Some(client) => client.speak(to, protocol).expect("a handshake"),
-        }
-    }
-
     /// Uses another token for the good request that follows each refusal.
     pub fn with_control(mut self, token: &str) -> Self {
         self.control = token.into();
@@ -337,12 +306,6 @@ impl World {
     #[track_caller]
     pub fn public(&self) -> SocketAddr {
         self.running.public().socket().expect("a port")
-    }
-
-    /// A new connection to the public port.
-    #[track_caller]
-    pub fn connect(&self) -> Client {
-        Client::over(self.line("http/1.1"))
     }
 
     #[track_caller]
