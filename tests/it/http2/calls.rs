@@ -307,7 +307,9 @@ fn an_upstream_that_breaks_off_is_no_success() {
         let stream = client.ask(&call(method).body(MESSAGE));
         is_told(&mut client, stream, "14");
     }
-    let stream = client.ask(&call("Watch").body(MESSAGE));
+    let stream = begin(&mut client, &call("Watch"));
+    assert_eq!(client.wait(stream, 4), Ok(&b"half"[..]));
+    client.data(stream, MESSAGE, true);
     is_cut(&mut client, stream);
     client.settle().unwrap();
 }
