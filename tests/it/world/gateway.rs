@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use portcullis::clock::Clock;
 use portcullis::clock::Timestamp;
+use portcullis::config::ListenAddress;
 use portcullis::id::Digest;
 use portcullis::server::Options;
 use portcullis::server::Running;
@@ -55,6 +56,8 @@ pub struct Setup {
     pub grace: String,
     /// The value of `listen.public`.
     pub public: String,
+    /// The value of `listen.admin`.
+    pub admin: String,
     /// Whether files are watched.
     pub is_watching: bool,
     /// The value of `access_log`.
@@ -108,6 +111,7 @@ impl Setup {
             delay: "0s".into(),
             grace: "10s".into(),
             public: "\"127.0.0.1:0\"".into(),
+            admin: "\"127.0.0.1:0\"".into(),
             is_watching: false,
             access_log: "{ enabled: false }".into(),
             clock: Clock::manual(Timestamp::from_seconds(NOW)),
@@ -204,10 +208,11 @@ impl Setup {
     pub fn text(&self) -> String {
         let digest = Digest::of(APP_KEY.as_bytes());
         let Self { checks, routes, defaults, upstream_keys, extra, upstream, .. } = self;
-        let Self { delay, grace, access_log, more_upstreams, public, listen_keys, .. } = self;
+        let Self { delay, grace, access_log, more_upstreams, public, admin, listen_keys, .. } =
+            self;
         let url = upstream.url();
         format!(
-            "listen: {{ public: {public}, admin: \"127.0.0.1:0\"{listen_keys} }}\n\
+            "listen: {{ public: {public}, admin: {admin}{listen_keys} }}\n\
              access_log: {access_log}\n\
              shutdown: {{ delay: {delay}, grace: {grace} }}\n\
              upstreams: {{ api: {{ url: \"{url}\"{upstream_keys} }}{more_upstreams} }}\n\
@@ -274,6 +279,14 @@ pub struct World {
     wires: &'static [Wire],
     /// What connections are opened with, where that is TLS.
     pub(super) tls: Option<TlsClient>,
+}
+
+#[track_caller]
+fn connect(to: &ListenAddress) -> Client {
+    match to.unix() {
+        Some(unix) => Client::connect_unix(&unix.path),
+        None => Client::connect(to.socket().unwrap()),
+    }
 }
 
 /// What a request is sent over.
@@ -411,10 +424,16 @@ impl World {
         }
     }
 
+    /// A new connection for operators.
+    #[track_caller]
+    pub fn connect_to_admin(&self) -> Client {
+        connect(self.running.admin().expect("an admin listener"))
+    }
+
     /// Asks the admin port.
     #[track_caller]
     pub fn admin(&self, target: &str) -> Message {
-        let mut client = Client::connect(self.running.admin().expect("an admin listener"));
+        let mut client = self.connect_to_admin();
         client.send(format!("GET {target} HTTP/1.1\r\nHost: admin\r\n\r\n").as_bytes());
         client.answer("GET").unwrap()
     }
