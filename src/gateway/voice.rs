@@ -139,7 +139,8 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
-        | Denial::GatewayTimeout => return None,
+        | Denial::GatewayTimeout
+        | Denial::Deadline => return None,
     })
 }
 
@@ -197,7 +198,8 @@ fn failure(denial: &Denial) -> Option<Failure> {
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
-        | Denial::GatewayTimeout => return None,
+        | Denial::GatewayTimeout
+        | Denial::Deadline => return None,
     })
 }
 

@@ -134,9 +134,7 @@ impl Proxy {
         match decision {
             Decision::Allow(mut pass) => {
                 pass.route().metrics.allowed(decided.duration_since(arrived));
-                let rules = || rules(pass.reserved(), pass.stripping());
-                let (limit, patience) = (pass.route().body_limit, gateway.body_timeout());
-                let body = RequestBody::streaming(body, limit, patience, rules);
+                let body = streaming(body, &pass, &gateway, record.wants);
                 // The guard must not be kept while an upstream takes its time.
                 drop(gateway);
                 if is_logged {
@@ -364,6 +362,16 @@ fn refuse(denial: &Denial, voice: &Voice, mut record: Record) -> Response<Answer
     }
 }
 
+/// The body of a request that was let through. A call of gRPC may listen for long before it says more.
+fn streaming(body: Incoming, pass: &Pass, gateway: &Gateway, wants: Wanted) -> RequestBody {
+    let rules = || rules(pass.reserved(), pass.stripping());
+    let route = pass.route();
+    if wants == Wanted::Call && route.target.may_speak_http2() {
+        return RequestBody::of_call(body, route.body_limit, gateway.stream_idle(), rules);
+    }
+    RequestBody::streaming(body, route.body_limit, gateway.body_timeout(), rules)
+}
+
 fn rules(reserved: &Arc<IdentityNames>, stripping: &Arc<Stripping>) -> TrailerRules {
     TrailerRules {
         reserved: Arc::clone(reserved),
@@ -381,10 +389,10 @@ pub fn prepare(parts: &mut Parts, peer: &Peer, pass: &mut Pass) {
     headers::forward_request(&mut parts.headers, &way, |name, value| pass.add(name, value));
 }
 
-/// A client that hung up or sent nonsense is not our failure.
+/// A client that hung up, sent nonsense or gave no more time is not our failure.
 fn log_failure(error: &UpstreamError, upstream: &str) {
-    if matches!(error, UpstreamError::RequestBody(_)) {
-        tracing::debug!(upstream, %error, "the client's body failed");
+    if matches!(error, UpstreamError::RequestBody(_) | UpstreamError::Deadline) {
+        tracing::debug!(upstream, %error, "the client ended the request");
     } else {
         let cause = std::error::Error::source(error).map(ToString::to_string);
         tracing::warn!(upstream, %error, cause, "no answer from the upstream");

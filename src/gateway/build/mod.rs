@@ -65,9 +65,13 @@ impl Gateway {
         let cors = settings.cors.clone().map(|cors| Arc::new(Cors::new(cors)));
         let calls = logins::routes(&names, (offered, cors.as_ref()), (settings, kept), findings);
         let known = compiled.as_ref().map_or(&[][..], |compiled| &compiled.checks);
-        let ground = (settings, kept, &transports);
-        let calls = (calls, cors.as_ref());
-        let routes = routes::compile((&names, known), loaded, ground, calls, findings);
+        let routes = routes::compile(
+            (&names, known),
+            loaded,
+            (settings, kept, &transports),
+            (calls, cors.as_ref()),
+            findings,
+        );
         let (_, compiled, routes) = (services?, compiled?, routes?);
         if findings.has_errors() {
             return None;
@@ -94,6 +98,7 @@ impl Gateway {
             cors,
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
+            stream_idle: settings.streams.idle,
             stream_grace: settings.streams.grace,
             vouching: kept.vouching.clone(),
             access_log: AccessLogRules {
