@@ -49,6 +49,10 @@ pub enum Denial {
     UnknownScheme,
     /// The caller is known and may not.
     Forbidden(Forbidden),
+    /// A page of an origin that is not let in.
+    ForeignOrigin,
+    /// A page asks whether it may use a method or a header that is not given to it.
+    BeyondCors,
     /// A claim that the upstream is to be told cannot be written into a header.
     UnwritableClaim,
     /// No route matches; told only to a caller who passed the enclosing route's checks.
@@ -164,7 +168,9 @@ impl Denial {
             Self::Certificate(Kind::User, _) => Reason::InvalidToken,
             Self::HeaderDiffers | Self::Certificate(_, _) => Reason::InvalidApplicationKey,
             Self::UnknownScheme | Self::UnwritableClaim => Reason::InvalidToken,
-            Self::Forbidden(_) => Reason::InsufficientPermission,
+            Self::Forbidden(_) | Self::ForeignOrigin | Self::BeyondCors => {
+                Reason::InsufficientPermission
+            }
             Self::NoRoute => Reason::NotFound,
             Self::NoMethod(_) => Reason::MethodNotAllowed,
             Self::BodyTooLarge => Reason::BodyTooLarge,
@@ -263,6 +269,8 @@ impl Denial {
             | Self::Token(_)
             | Self::UnknownScheme
             | Self::Forbidden(_)
+            | Self::ForeignOrigin
+            | Self::BeyondCors
             | Self::UnwritableClaim
             | Self::NoRoute
             | Self::NoMethod(_)
@@ -298,6 +306,8 @@ impl fmt::Display for Denial {
             Self::Vouch(error) => error.fmt(f),
             Self::UnknownScheme => f.write_str("no check takes a token from where it stands"),
             Self::Forbidden(error) => error.fmt(f),
+            Self::ForeignOrigin => f.write_str("the origin is not among `cors.origins`"),
+            Self::BeyondCors => f.write_str("the method or a header is not among those of `cors`"),
             Self::UnwritableClaim => f.write_str("a claim cannot be written into a header"),
             Self::NoRoute => f.write_str("no route takes this path"),
             Self::NoMethod(_) => f.write_str("no route takes this method here"),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cors::Cors;
 use super::door::Door;
 use super::identity::ForwardRule;
 use super::transport::Transport;
@@ -40,6 +41,8 @@ pub struct Route {
     pub response_timeout: Duration,
     /// Largest request body, in bytes.
     pub body_limit: u64,
+    /// Which pages of other origins may read answers.
+    pub cors: Option<Arc<Cors>>,
     /// How long a WebSocket may be silent; none where none may be opened.
     pub websocket_idle: Option<Duration>,
     /// Its counters.

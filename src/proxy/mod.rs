@@ -1,6 +1,7 @@
 //! The face that forwards: asks for a decision, sends what was let through, answers in every case.
 
 mod answer;
+mod crossing;
 mod headers;
 mod tenure;
 mod tunnel;
@@ -30,6 +31,7 @@ use hyper::upgrade::OnUpgrade;
 
 pub use answer::Answer;
 use answer::Record;
+use crossing::Crossing;
 use headers::Way;
 pub use tenure::Landlord;
 use tenure::Tenure;
@@ -45,6 +47,7 @@ use crate::gateway::IdentityNames;
 use crate::gateway::Live;
 use crate::gateway::Pass;
 use crate::gateway::Pending;
+use crate::gateway::Preflight;
 use crate::gateway::Stripping;
 use crate::gateway::Trail;
 use crate::gateway::Voice;
@@ -164,6 +167,13 @@ impl Proxy {
                 }
                 self.enter(entry, (parts, peer), body, (record, arrived)).await
             }
+            Decision::Preflight(preflight) => {
+                preflight.route().metrics.allowed(decided.duration_since(arrived));
+                if is_logged {
+                    record.describe(self, &parts, &trail, client_of(peer, None));
+                }
+                Answer::own(leave(&preflight, &parts), record)
+            }
             Decision::Deny(denial) => {
                 let route = gateway.metrics_of(trail.route.as_ref());
                 route.denied(denial.reason().code(), decided.duration_since(arrived));
@@ -187,7 +197,7 @@ impl Proxy {
         let confirmed = match self.collect(Decision::Confirm(pending), &parts, peer, body).await {
             (Decision::Confirm(pending), body) => pending.confirm(&mut parts, body).await,
             (Decision::Allow(pass), body) => Ok((pass, body)),
-            (Decision::Enter(_), _) => Err(Denial::NoRoute),
+            (Decision::Enter(_) | Decision::Preflight(_), _) => Err(Denial::NoRoute),
             (Decision::Deny(denial), _) => Err(denial),
         };
         let decided = Instant::now();
@@ -221,7 +231,9 @@ impl Proxy {
                 return Answer::own(response, record);
             }
             (Decision::Deny(denial), _) => denial,
-            (Decision::Allow(_) | Decision::Confirm(_), _) => Denial::NoRoute,
+            (Decision::Allow(_) | Decision::Confirm(_) | Decision::Preflight(_), _) => {
+                Denial::NoRoute
+            }
         };
         route.metrics.denied(denial.reason().code(), arrived.elapsed());
         record.deny(&denial);
@@ -305,7 +317,8 @@ impl Proxy {
     fn record(&self, gateway: &Gateway, parts: &Parts, trail: &Trail, arrived: Instant) -> Record {
         let metrics = trail.route.clone();
         let unmatched = metrics.is_none().then(|| Arc::clone(gateway.unmatched()));
-        Record::new(self.ids.next(), parts, (metrics, unmatched), arrived)
+        let crossing = trail.cors().map(|cors| Box::new(Crossing::begin(cors, parts)));
+        Record::new(self.ids.next(), parts, (metrics, unmatched), (arrived, crossing))
     }
 }
 
@@ -326,6 +339,14 @@ fn switch(
         switching.extensions_mut().insert(Switched(Arc::new(Mutex::new(Some(tunnel)))));
     }
     switching
+}
+
+/// What a browser is told that asked beforehand.
+fn leave(preflight: &Preflight, asked: &Parts) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = preflight.headers(&asked.headers);
+    response
 }
 
 /// Tells a client why it gets nothing else, in the words that it expects.

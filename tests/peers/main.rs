@@ -17,6 +17,7 @@ mod world;
 
 #[cfg(feature = "npm")]
 mod axios;
+mod browser;
 mod cost;
 mod curl;
 mod fronts;
@@ -24,5 +25,6 @@ mod memory;
 mod nginx_upstream;
 mod promtool;
 mod reloads;
+mod sockets;
 mod start_rss;
 mod strace;

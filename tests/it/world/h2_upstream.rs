@@ -33,7 +33,7 @@ pub enum Plan {
     /// Answers 200 at once, and sends each piece back as it comes.
     Mirror,
     /// Answers with this, once the request is whole.
-    Answer(Vec<(&'static str, &'static str)>, Bytes),
+    Answer(u16, Vec<(&'static str, &'static str)>, Bytes),
     /// Answers with this before it reads anything.
     Early(Bytes),
     /// Resets the stream.
@@ -229,11 +229,11 @@ impl Shared {
                     let _gone = out.send_data(Bytes::new(), true);
                 }
             }
-            Plan::Answer(fields, content) => {
+            Plan::Answer(status, fields, content) => {
                 if !self.read(number, &mut body, None).await {
                     return;
                 }
-                let mut response = Response::builder();
+                let mut response = Response::builder().status(status);
                 for (name, value) in fields {
                     response = response.header(name, value);
                 }
