@@ -35,7 +35,7 @@ pub enum Plan {
     /// Answers a call of gRPC: these messages at once, each piece back as it comes, then this status.
     Call(Vec<&'static [u8]>, u16),
     /// Answers with this, once the request is whole.
-    Answer(Vec<(&'static str, &'static str)>, Bytes),
+    Answer(u16, Vec<(&'static str, &'static str)>, Bytes),
     /// Answers with this before it reads anything.
     Early(Bytes),
     /// Resets the stream.
@@ -234,11 +234,12 @@ impl Shared {
             Plan::Call(messages, status) => {
                 self.answer_call(number, (&mut body, answer), (messages, status)).await;
             }
-            Plan::Answer(fields, content) => {
+            Plan::Answer(status, fields, content) => {
                 if !self.read(number, &mut body, None).await {
                     return;
                 }
-                let mut out = answer.send_response(head_of(fields), content.is_empty()).unwrap();
+                let head = head_of(status, fields);
+                let mut out = answer.send_response(head, content.is_empty()).unwrap();
                 if !content.is_empty() {
                     send(&mut out, content, true).await;
                 }
@@ -326,10 +327,11 @@ impl Shared {
     }
 }
 
-fn head_of(fields: Vec<(&'static str, &'static str)>) -> Response<()> {
-    let builder = fields
-        .into_iter()
-        .fold(Response::builder(), |response, (name, value)| response.header(name, value));
+fn head_of(status: u16, fields: Vec<(&'static str, &'static str)>) -> Response<()> {
+    let builder =
+        fields.into_iter().fold(Response::builder().status(status), |response, (name, value)| {
+            response.header(name, value)
+        });
     builder.body(()).unwrap()
 }
 
