@@ -85,7 +85,7 @@ pub struct Document {
 pub struct Listen {
     /// Where traffic is accepted: `0.0.0.0:8080`, `unix:/PATH`, or a map with `address`, `mode` and `tls`.
     pub public: At<PublicListener>,
-    /// Address and port for health and metrics; never the public one.
+    /// Address and port for health and metrics, or `unix:/PATH`; never the public one.
     #[serde(default)]
     pub admin: Option<At<String>>,
     /// Networks of proxies, or `unix`, that begin each connection with a PROXY header (version 1 or 2);
@@ -446,7 +446,7 @@ pub struct Streams {
     /// How long a stream goes on after its token expired or a credential was revoked.
     #[serde(default)]
     pub grace: Option<At<Length>>,
-    /// How long a WebSocket may be silent in both directions.
+    /// How long a WebSocket, or a call of gRPC to an upstream of HTTP/2, may be silent in both directions.
     #[serde(default)]
     pub idle: Option<At<Length>>,
 }

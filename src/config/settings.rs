@@ -389,7 +389,7 @@ error: the admin address is the public address
 1 | listen: { public: 0.0.0.0:80, admin: 127.0.0.1:80 }
   |                                      ^^^^^^^^^^^^
   |
-  = help: whoever reaches the API must not reach health and metrics: use another port
+  = help: whoever reaches the API must not reach health and metrics: use another address
 
 error: `0.0.0.0/0` believes everybody
  --> p.yaml:2:31

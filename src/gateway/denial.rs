@@ -70,6 +70,8 @@ pub enum Denial {
     BadGateway,
     /// The upstream did not answer in time.
     GatewayTimeout,
+    /// A deadline that the client itself had set passed first.
+    Deadline,
     /// The upstream cannot be asked now, for this reason.
     UpstreamBusy(&'static str),
 }
@@ -190,7 +192,7 @@ impl Denial {
             Self::BodyTooLarge => Reason::BodyTooLarge,
             Self::BodyTimeout => Reason::RequestTimeout,
             Self::BadGateway => Reason::BadGateway,
-            Self::GatewayTimeout => Reason::GatewayTimeout,
+            Self::GatewayTimeout | Self::Deadline => Reason::GatewayTimeout,
             Self::UpstreamBusy(_) => Reason::Unavailable,
         }
     }
@@ -304,6 +306,7 @@ impl Denial {
             | Self::BodyUnreadable
             | Self::BadGateway
             | Self::GatewayTimeout
+            | Self::Deadline
             | Self::UpstreamBusy(_) => Kind::User,
         }
     }
@@ -344,6 +347,7 @@ impl fmt::Display for Denial {
             Self::BodyUnreadable => f.write_str("the body is not an object with one reading"),
             Self::BadGateway => f.write_str("the upstream cannot be reached"),
             Self::GatewayTimeout => f.write_str("the upstream did not answer in time"),
+            Self::Deadline => f.write_str("the deadline that the client had set passed"),
             Self::UpstreamBusy(why) => f.write_str(why),
         }
     }

@@ -87,6 +87,7 @@ pub struct Gateway {
     rates: Rates,
     tells_rates: bool,
     metrics: Metrics,
+    stream_idle: Duration,
     /// How long a stream goes on when its caller may not any more.
     stream_grace: Duration,
     access_log: AccessLogRules,
@@ -176,9 +177,6 @@ impl Gateway {
             return Err(Denial::BodyTooLarge);
         }
         let opens_websocket = opens_websocket(route, parts, &established)?;
-        if !opens_websocket && SocketOnly::is_beside(parts) {
-            return Err(Denial::NoSocket);
-        }
         let told = self.count_admitted(route, &established, asking)?;
         let destination = match &route.target {
             Target::Upstream(destination) => Arc::clone(destination),
@@ -372,6 +370,11 @@ impl Gateway {
         self.slowest_body
     }
 
+    /// How long both sides of a stream may be silent.
+    pub const fn stream_idle(&self) -> Duration {
+        self.stream_idle
+    }
+
     /// The counters of a route, or those of requests that no route took.
     pub fn metrics_of<'m>(&'m self, route: Option<&'m Arc<Route>>) -> &'m RouteMetrics {
         route.map_or(&self.unmatched, |route| &route.metrics)
@@ -396,7 +399,7 @@ fn opens_websocket(
     established: &Established,
 ) -> Result<bool, Denial> {
     if route.websocket_idle.is_none() || !websocket::is_opening(parts) {
-        return Ok(false);
+        return if SocketOnly::is_beside(parts) { Err(Denial::NoSocket) } else { Ok(false) };
     }
     let is_named = |origin| route.cors.as_ref().is_some_and(|cors| cors.names(origin));
     let are_named = || parts.headers.get_all(header::ORIGIN).iter().all(is_named);

@@ -9,7 +9,7 @@ use super::identity::ForwardRule;
 use super::rates::Rates;
 use super::transport::Transport;
 use super::voice::Voice;
-use crate::config::ProxyHeader;
+use crate::config::{ProxyHeader, UpstreamHttp2};
 use crate::dialect::SecondFactor;
 use crate::endpoint::Endpoint;
 use crate::endpoint::Pool;
@@ -67,6 +67,14 @@ impl Target {
         match self {
             Self::Upstream(destination) => destination.name.as_str(),
             Self::Door(door) => door.service.name.as_str(),
+        }
+    }
+
+    /// Whether HTTP/2 may be spoken there.
+    pub fn may_speak_http2(&self) -> bool {
+        match self {
+            Self::Upstream(destination) => destination.transport.http2 != UpstreamHttp2::Never,
+            Self::Door(_) => false,
         }
     }
 }

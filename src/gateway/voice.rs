@@ -144,7 +144,8 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
-        | Denial::GatewayTimeout => return None,
+        | Denial::GatewayTimeout
+        | Denial::Deadline => return None,
     })
 }
 
@@ -204,7 +205,8 @@ fn failure(denial: &Denial) -> Option<Failure> {
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
-        | Denial::GatewayTimeout => return None,
+        | Denial::GatewayTimeout
+        | Denial::Deadline => return None,
     })
 }
 

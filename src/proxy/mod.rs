@@ -138,9 +138,7 @@ impl Proxy {
         match decision {
             Decision::Allow(mut pass) => {
                 pass.route().metrics.allowed(decided.duration_since(arrived));
-                let rules = || rules(pass.reserved(), pass.stripping());
-                let (limit, patience) = (pass.route().body_limit, patience(&gateway, &record));
-                let body = RequestBody::streaming(body, limit, patience, rules);
+                let body = streaming(body, &pass, &gateway, record.wants);
                 // The guard must not be kept while an upstream takes its time.
                 drop(gateway);
                 if is_logged {
@@ -154,7 +152,7 @@ impl Proxy {
                 let rules = || rules(pass.reserved(), pass.stripping());
                 // Whichever is smaller: a body that tells no length has only this to stop it.
                 let limit = pending.route().body_limit.min(MOST_CONFIRMED);
-                let patience = patience(&gateway, &record);
+                let patience = patience(&gateway, record.wants);
                 let body = RequestBody::streaming(body, limit, patience, rules);
                 drop(gateway);
                 if is_logged {
@@ -164,7 +162,8 @@ impl Proxy {
             }
             Decision::Enter(entry) => {
                 let rules = || rules(entry.reserved(), entry.stripping());
-                let (limit, patience) = (entry.route().body_limit, patience(&gateway, &record));
+                let (limit, patience) =
+                    (entry.route().body_limit, patience(&gateway, record.wants));
                 let body = RequestBody::streaming(body, limit, patience, rules);
                 drop(gateway);
                 if is_logged {
@@ -392,9 +391,19 @@ fn refuse(denial: &Denial, voice: &Voice, mut record: Record) -> Response<Answer
     }
 }
 
+/// The body of a request that was let through. A call of gRPC may listen for long before it says more.
+fn streaming(body: Incoming, pass: &Pass, gateway: &Gateway, wants: Wanted) -> RequestBody {
+    let rules = || rules(pass.reserved(), pass.stripping());
+    let route = pass.route();
+    if wants == Wanted::Call && route.target.may_speak_http2() {
+        return RequestBody::of_call(body, route.body_limit, gateway.stream_idle(), rules);
+    }
+    RequestBody::streaming(body, route.body_limit, patience(gateway, wants), rules)
+}
+
 /// A call of gRPC may say little for long; what it may not is say nothing.
-fn patience(gateway: &Gateway, record: &Record) -> BodyPatience {
-    let slowest = match record.wants {
+fn patience(gateway: &Gateway, wants: Wanted) -> BodyPatience {
+    let slowest = match wants {
         Wanted::Call => 0,
         Wanted::Answer | Wanted::Socket => gateway.slowest_body(),
     };
@@ -418,10 +427,10 @@ pub fn prepare(parts: &mut Parts, peer: &Peer, pass: &mut Pass) {
     headers::forward_request(&mut parts.headers, &way, |name, value| pass.add(name, value));
 }
 
-/// A client that hung up or sent nonsense is not our failure.
+/// A client that hung up, sent nonsense or gave no more time is not our failure.
 fn log_failure(error: &UpstreamError, upstream: &str) {
-    if matches!(error, UpstreamError::RequestBody(_)) {
-        tracing::debug!(upstream, %error, "the client's body failed");
+    if matches!(error, UpstreamError::RequestBody(_) | UpstreamError::Deadline) {
+        tracing::debug!(upstream, %error, "the client ended the request");
     } else {
         let cause = std::error::Error::source(error).map(ToString::to_string);
         tracing::warn!(upstream, %error, cause, "no answer from the upstream");

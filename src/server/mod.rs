@@ -19,7 +19,6 @@ mod unix_socket;
 mod upstreams;
 mod worker;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -115,7 +114,7 @@ pub struct Server;
 #[derive(Debug)]
 pub struct Running {
     public: ListenAddress,
-    admin: Option<SocketAddr>,
+    admin: Option<ListenAddress>,
     orders: mpsc::Sender<Order>,
     threads: Vec<JoinHandle<()>>,
     access: AccessLog,
@@ -129,7 +128,6 @@ pub struct Running {
 struct Ready {
     live: Arc<Live>,
     tls: Option<Arc<LiveTls>>,
-    admin_address: Option<SocketAddr>,
 }
 
 impl Server {
@@ -150,7 +148,8 @@ impl Server {
         let public = &settings.listen.public;
         let listeners = listen::bind(public, workers)
             .map_err(|error| StartError::Listen(public.to_string(), error))?;
-        let admin_listener = settings.listen.admin.map(listen_for_operators).transpose()?;
+        let operators = settings.listen.admin.as_ref().map(listen_for_operators).transpose()?;
+        let (admin, admin_listener) = operators.unzip();
         let room = Arc::new(Room::new(&settings.limits));
         let control = Control {
             path: PathBuf::from(path),
@@ -195,7 +194,7 @@ impl Server {
         let writer = writes_access_lines.then(|| write_lines(access.clone())).transpose()?;
         Ok(Running {
             public: listeners.address,
-            admin: ready.admin_address,
+            admin,
             orders: ordered,
             threads,
             access,
@@ -227,9 +226,8 @@ fn config_error(report: Report) -> StartError {
     StartError::Config(Box::new(report))
 }
 
-fn listen_for_operators(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    std::net::TcpListener::bind(address)
-        .map_err(|error| StartError::Listen(address.to_string(), error))
+fn listen_for_operators(address: &ListenAddress) -> Result<(ListenAddress, Bound), StartError> {
+    listen::bind_alone(address).map_err(|error| StartError::Listen(address.to_string(), error))
 }
 
 fn spawn(
@@ -266,8 +264,8 @@ impl Running {
     }
 
     /// Where operators ask, when they can.
-    pub const fn admin(&self) -> Option<SocketAddr> {
-        self.admin
+    pub const fn admin(&self) -> Option<&ListenAddress> {
+        self.admin.as_ref()
     }
 
     /// The counters of this gateway.

@@ -37,6 +37,8 @@ struct Streaming {
     patience: BodyPatience,
     wait: Wait,
     rules: TrailerRules,
+    /// Whether its sender may be silent while it is told something.
+    listens: bool,
 }
 
 /// How long a client may be waited for.
@@ -107,8 +109,8 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        let (wait, rules) = (Wait::default(), rules());
-        let streaming = Streaming { incoming, left: limit, limit, patience, wait, rules };
+        let (wait, rules, listens) = (Wait::default(), rules(), false);
+        let streaming = Streaming { incoming, left: limit, limit, patience, wait, rules, listens };
         Self(Source::Streaming(Box::new(streaming)))
     }
 
@@ -118,6 +120,30 @@ impl RequestBody {
             && body.wait.since.is_some()
         {
             body.wait.hold(Instant::now());
+        }
+    }
+
+    /// The same for a call of gRPC: both sides together may be silent for `patience`.
+    pub fn of_call(
+        incoming: Incoming,
+        limit: u64,
+        patience: Duration,
+        rules: impl FnOnce() -> TrailerRules,
+    ) -> Self {
+        let patience = BodyPatience { piece: patience, slowest: 0 };
+        let mut body = Self::streaming(incoming, limit, patience, rules);
+        if let Source::Streaming(streaming) = &mut body.0 {
+            streaming.listens = true;
+        }
+        body
+    }
+
+    /// The other side said something.
+    pub(super) fn answered(&mut self) {
+        if let Source::Streaming(streaming) = &mut self.0
+            && streaming.listens
+        {
+            streaming.wait.is_on = false;
         }
     }
 

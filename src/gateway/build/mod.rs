@@ -68,9 +68,13 @@ impl Gateway {
         let cors = settings.cors.clone().map(|cors| Arc::new(Cors::new(cors)));
         let calls = logins::routes(&names, (offered, cors.as_ref()), (settings, kept), findings);
         let known = compiled.as_ref().map_or(&[][..], |compiled| &compiled.checks);
-        let ground = (settings, kept, &transports);
-        let calls = (calls, cors.as_ref());
-        let routes = routes::compile((&names, known, &rates), loaded, ground, calls, findings);
+        let routes = routes::compile(
+            (&names, known, &rates),
+            loaded,
+            (settings, kept, &transports),
+            (calls, cors.as_ref()),
+            findings,
+        );
         let (_, compiled, routes) = (services?, compiled?, routes?);
         if findings.has_errors() {
             return None;
@@ -101,6 +105,7 @@ impl Gateway {
             rates: everywhere,
             tells_rates: settings.limits.tell_rates,
             metrics: kept.metrics.clone(),
+            stream_idle: settings.streams.idle,
             stream_grace: settings.streams.grace,
             vouching: kept.vouching.clone(),
             access_log: AccessLogRules {

@@ -142,11 +142,9 @@ pub(super) fn compile(
     let identity_names = identity_names.map(|rule| rule.name.clone()).collect();
     let has_cors = compiled.iter().any(|(_, route)| route.cors.is_some());
     let destinations = ground.destinations.values().map(Arc::clone).collect();
+    let fallback = ground.fallback;
     match RouteTable::build(compiled) {
-        Ok(table) => {
-            let fallback = ground.fallback;
-            Some(Routes { table, identity_names, fallback, has_cors, destinations })
-        }
+        Ok(table) => Some(Routes { table, identity_names, fallback, has_cors, destinations }),
         Err(conflicts) => {
             for conflict in conflicts {
                 report(conflict, &written, findings);

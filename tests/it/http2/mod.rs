@@ -1,6 +1,7 @@
 //! What is particular to HTTP/2. What both protocols share is sent over both where it is tested.
 
 mod attacks;
+mod calls;
 mod cut;
 mod deadlines;
 mod decision;
@@ -9,7 +10,13 @@ mod streams;
 mod websocket;
 
 use crate::world::Ask;
+use crate::world::Setup;
 use crate::world::World;
+
+/// In clear, and within TLS.
+fn worlds() -> impl Iterator<Item = World> {
+    [Setup::new().http2(), Setup::new().over_tls()].into_iter().map(Setup::start)
+}
 
 /// A good request on a connection of its own passes.
 #[track_caller]

@@ -234,16 +234,16 @@ impl Http2 {
         Ok(&self.arrived[&stream].body)
     }
 
-    /// The fields of an answer whose head has come.
-    #[track_caller]
-    pub fn fields(&self, stream: u32) -> Fields {
-        Fields(self.arrived[&stream].heads[0].clone())
-    }
-
     /// What has come of an answer, which is its head at least.
     pub fn begun(&mut self, stream: u32) -> Result<Message, Gone> {
         self.wait(stream, 0)?;
         self.arrived[&stream].clone().message().map_err(Gone::Fault)
+    }
+
+    /// The fields of an answer whose head has come.
+    #[track_caller]
+    pub fn fields(&self, stream: u32) -> Fields {
+        Fields(self.arrived[&stream].heads[0].clone())
     }
 
     /// Reads until the other side closes; says with which GOAWAY.
