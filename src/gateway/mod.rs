@@ -39,7 +39,6 @@ use http::uri::PathAndQuery;
 
 pub use build::Built;
 use checks::{Checks, ClientAddress, Established, Gate, Presented};
-use cors::Asked;
 pub use cors::{Cors, Preflight};
 pub use decision::{Decision, Entry, Pass, Sealed};
 pub use denial::{Crowd, Denial, Kind, Reason};
@@ -152,12 +151,12 @@ impl Gateway {
             return Err(Denial::NoMethod(HeaderValue::from_static("")));
         }
         trail.mark(Step::Normalise);
+        let presented = Presented { inquiry: &inquiry, asking };
         if self.has_cors
-            && let Some(preflight) = self.preflight(&inquiry, parts, trail)?
+            && let Some(preflight) = self.preflight(&presented, parts, trail)?
         {
             return Ok(Decision::Preflight(preflight));
         }
-        let presented = Presented { inquiry: &inquiry, asking };
         let (method, host) = (inquiry.method.as_str(), inquiry.host.name());
         let (route, params) = match self.routes.find(method, host, inquiry.path.as_str()) {
             Lookup::Found { route, params } => (route, params),
@@ -208,38 +207,6 @@ impl Gateway {
         let user = user.ok_or(Denial::Missing(Kind::User))?;
         let vouching = self.vouching.clone();
         Ok(Decision::Confirm(Pending { pass, user, factor, vouching, address }))
-    }
-
-    /// What becomes of a browser's question whether it may send a request: answered where a route
-    /// would take that and says something of other origins. It comes without credentials.
-    fn preflight(
-        &self,
-        inquiry: &Inquiry<'_>,
-        parts: &Parts,
-        trail: &mut Trail,
-    ) -> Result<Option<Preflight>, Denial> {
-        let Some(asked) = Asked::of(parts) else { return Ok(None) };
-        let take = |method: &str, trail: &mut Trail| {
-            let found = self.routes.find(method, inquiry.host.name(), inquiry.path.as_str());
-            let Lookup::Found { route, .. } = found else { return None };
-            let cors = Arc::clone(route.cors.as_ref()?);
-            // A page that is refused is not told who else might have asked.
-            trail.cors = None;
-            trail.route = Some(Arc::clone(route));
-            trail.note(Step::Match, || format!("asks for route `{}`", route.id));
-            trail.mark(Step::Match);
-            Some(Preflight { route: Arc::clone(route), cors })
-        };
-        if let Some(preflight) = take(asked.method, trail) {
-            preflight.cors.judge(&asked)?;
-            trail.cors = Some(Arc::clone(&preflight.cors));
-            return Ok(Some(preflight));
-        }
-        // A route that takes OPTIONS, but not what is asked for: its upstream need not hear of that.
-        match take(inquiry.method.as_str(), trail) {
-            Some(_) => Err(Denial::BeyondCors),
-            None => Ok(None),
-        }
     }
 
     /// Who calls, as far as the route demands it.
@@ -297,11 +264,11 @@ impl Gateway {
     ) -> Denial {
         let access = self.access_to_unmatched(enclosing);
         if let Some(route) = enclosing.first() {
+            trail.enclosing.clone_from(&route.voice);
+            trail.cors.clone_from(&route.cors);
             if let Err(denial) = self.count_arrival(&route.rates, presented.asking) {
                 return denial;
             }
-            trail.enclosing.clone_from(&route.voice);
-            trail.cors.clone_from(&route.cors);
         }
         trail.note(Step::Match, || match (enclosing.first(), allow.is_empty()) {
             (_, false) => "the path is known, the method is not".to_owned(),
@@ -323,6 +290,13 @@ impl Gateway {
             Ok(methods) if !allow.is_empty() => Denial::NoMethod(methods),
             _ => Denial::NoRoute,
         }
+    }
+
+    /// What is known of a request that is turned away before anything of it is looked at.
+    pub fn unseen(&self) -> Trail {
+        let mut trail = Trail::silent();
+        trail.cors.clone_from(&self.cors);
+        trail
     }
 
     /// Routes at one place that disagree leave the defaults to judge.

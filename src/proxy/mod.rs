@@ -199,7 +199,7 @@ impl Proxy {
     ) -> Response<Answer> {
         let gateway = self.live.current();
         let (parts, _unread) = request.into_parts();
-        let (denial, trail) = (Denial::Crowded(crowd), Trail::silent());
+        let (denial, trail) = (Denial::Crowded(crowd), gateway.unseen());
         gateway.unmatched().denied(denial.reason().code(), arrived.elapsed());
         let mut record = self.record(&gateway, &parts, &trail, arrived);
         if gateway.access_log().enabled {

@@ -2,5 +2,6 @@
 
 mod bodies;
 mod connections;
+mod pages;
 mod rates;
 mod wires;
