@@ -85,6 +85,14 @@ impl Pump {
         self.piece = Bytes::new();
         self.kept.next = 0;
         self.is_done = self.is_empty;
+        self.hold();
+    }
+
+    /// It is not the client who is waited for.
+    fn hold(&mut self) {
+        if let Some(body) = &mut self.body {
+            body.hold();
+        }
     }
 
     /// The upstream said something.
@@ -117,7 +125,11 @@ impl Pump {
     ) -> Poll<Result<(), Fault>> {
         while !self.is_done {
             if !self.piece.is_empty() {
-                ready!(self.poll_piece(stream, cx))?;
+                let Poll::Ready(sent) = self.poll_piece(stream, cx) else {
+                    self.hold();
+                    return Poll::Pending;
+                };
+                sent?;
                 continue;
             }
             if let Some(piece) = self.kept.take_next() {

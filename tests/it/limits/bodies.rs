@@ -4,8 +4,11 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::world::Ask;
+use crate::world::Gate;
 use crate::world::Setup;
 use crate::world::World;
+use crate::world::h2_upstream::H2Upstream;
+use crate::world::h2_upstream::Plan;
 
 fn world(limits: &str) -> World {
     Setup::new()
@@ -109,4 +112,30 @@ fn a_call_of_grpc_may_say_little_for_long() {
     assert_eq!(sent, 24, "{took:?}");
     client.data(stream, b"x", true);
     assert_eq!(client.answer(stream).unwrap().status(), 200);
+}
+
+#[test]
+fn what_an_upstream_of_http2_takes_is_no_waiting_for_the_client() {
+    let gate = Gate::default();
+    let theirs = gate.clone();
+    let upstream = H2Upstream::scripted(move |_, _| Plan::Wait(theirs.clone()));
+    let mut setup = Setup::new()
+        .routes("\n  - { match: \"POST /shared/**\", to: shared, public: true }\n")
+        .extra("timeouts: { body: 1s }")
+        .extra("limits: { slowest_body: 1MiB }");
+    setup.more_upstreams = format!(", shared: {{ url: \"{}\", http2: always }}", upstream.url());
+    let world = setup.start();
+    // More than the upstream takes before it reads, so that it is waited for.
+    let body = vec![b'x'; 256 * 1024];
+    let mut client = world.connect();
+    client.send(&Ask::new("POST", "/shared/x").field("Content-Length", body.len() + 1).bytes());
+    client.send(&body);
+    assert!(client.is_quiet(TENTH * 25), "the client was given up");
+    gate.open();
+    upstream.wait("all but the last byte", |seen| {
+        seen.streams.iter().any(|stream| stream.body.len() == body.len())
+    });
+    assert!(client.is_quiet(TENTH), "the client was given up");
+    client.send(b"x");
+    assert_eq!(client.answer("POST").unwrap().status(), 200);
 }

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::DEADLINE;
+use super::gate::Gate;
 
 /// What becomes of a stream.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub enum Plan {
     Half(Bytes),
     /// Sends this, reads the request and resets the stream.
     Cut(Bytes),
+    /// Reads nothing before the gate opens, then echoes.
+    Wait(Gate),
 }
 
 /// One stream, as far as it has come.
@@ -206,8 +209,12 @@ impl Shared {
         mut body: RecvStream,
         mut answer: SendResponse<Bytes>,
     ) {
+        if let Plan::Wait(gate) = &plan {
+            let gate = gate.clone();
+            tokio::task::spawn_blocking(move || gate.wait()).await.unwrap();
+        }
         match plan {
-            Plan::Echo => {
+            Plan::Echo | Plan::Wait(_) => {
                 if !self.read(number, &mut body, None).await {
                     return;
                 }
