@@ -17,10 +17,12 @@ mod world;
 
 #[cfg(feature = "npm")]
 mod axios;
+mod bodies;
 mod browser;
 mod cost;
 mod curl;
 mod fronts;
+mod idle;
 mod memory;
 mod nginx_upstream;
 mod promtool;
