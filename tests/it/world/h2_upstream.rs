@@ -218,19 +218,7 @@ impl Shared {
                 if !self.read(number, &mut body, None).await {
                     return;
                 }
-                let (sent, trailers) = self.note(|record| {
-                    let stream = &record.streams[number];
-                    (Bytes::from(stream.body.clone()), stream.trailers.clone())
-                });
-                let mut response = Response::builder();
-                for name in trailers.iter().flat_map(HeaderMap::keys) {
-                    response = response.header("trailer", name.as_str());
-                }
-                let mut out = answer.send_response(response.body(()).unwrap(), false).unwrap();
-                send(&mut out, sent, trailers.is_none()).await;
-                if let Some(trailers) = trailers {
-                    let _gone = out.send_trailers(trailers);
-                }
+                self.echo(number, answer).await;
             }
             Plan::Mirror => {
                 let mut out = answer.send_response(Response::new(()), false).unwrap();
@@ -278,6 +266,22 @@ impl Shared {
                 let reason = poll_fn(|cx| answer.poll_reset(cx)).await;
                 self.note(|record| record.streams[number].reset = reason.ok());
             }
+        }
+    }
+
+    async fn echo(&self, number: usize, mut answer: SendResponse<Bytes>) {
+        let (sent, trailers) = self.note(|record| {
+            let stream = &record.streams[number];
+            (Bytes::from(stream.body.clone()), stream.trailers.clone())
+        });
+        let mut response = Response::builder();
+        for name in trailers.iter().flat_map(HeaderMap::keys) {
+            response = response.header("trailer", name.as_str());
+        }
+        let mut out = answer.send_response(response.body(()).unwrap(), false).unwrap();
+        send(&mut out, sent, trailers.is_none()).await;
+        if let Some(trailers) = trailers {
+            let _gone = out.send_trailers(trailers);
         }
     }
 
