@@ -118,7 +118,7 @@ fn a_page_can_read_that_there_is_no_room() {
             .start();
         let mut served = world.connect();
         served.send(&Ask::new("POST", "/api/x").signed().field("Content-Length", 1).bytes());
-        world.upstream.wait("what is under way", |seen| seen.connections() == 1);
+        world.upstream.wait("what is under way", |seen| seen.heads() == 1);
         for origin in [PAGE, EVIL] {
             let answer = told(&world, &Ask::get("/api/x").signed(), ("192.0.2.1", origin));
             assert_eq!(answer.status(), status, "{answer:?}");
