@@ -8,6 +8,7 @@
 #![expect(clippy::indexing_slicing, clippy::string_slice, reason = "a failing test panics")]
 #![expect(unreachable_pub, reason = "one binary: nothing is reachable from outside")]
 
+mod certificates;
 mod gateway;
 mod process_table;
 mod programs;
@@ -20,9 +21,12 @@ mod axios;
 mod cost;
 mod curl;
 mod fronts;
+mod grpc;
+mod h2load;
 mod memory;
 mod nginx_upstream;
 mod promtool;
 mod reloads;
+mod scanners;
 mod start_rss;
 mod strace;

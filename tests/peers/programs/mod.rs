@@ -29,6 +29,8 @@ use std::time::Instant;
 
 /// The longest that any single wait may take, on a machine that does a lot beside.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+/// Where `.ci/run` puts Python and what `requirements.txt` names.
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/peers/bin");
 /// How many ports are tried for a program that cannot be given port 0.
 const PORTS: usize = 5;
 
@@ -36,8 +38,9 @@ const PORTS: usize = 5;
 #[track_caller]
 pub fn command(name: &str) -> Command {
     let path = env::var_os("PATH").unwrap_or_default();
-    // Where nginx and HAProxy live, and not on every path.
-    let folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    // Python with what it needs goes before any other; nginx and HAProxy are not on every path.
+    let folders = [PathBuf::from(PYTHON)].into_iter();
+    let folders = folders.chain(env::split_paths(&path)).chain([PathBuf::from("/usr/sbin")]);
     let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
     Command::new(found.unwrap_or_else(|| panic!("{name} is missing: these tests need it")))
 }
@@ -45,15 +48,26 @@ pub fn command(name: &str) -> Command {
 /// Runs a program to its end; what it said on both streams, and whether it was content.
 #[track_caller]
 pub fn run(command: Command) -> (bool, String) {
+    run_within(command, PATIENCE)
+}
+
+/// The same for one that may take so long.
+#[track_caller]
+pub fn run_within(command: Command, patience: Duration) -> (bool, String) {
     let mut program = Program::start(command);
-    let status = eventually("the program ends", || program.ended());
+    let status = within(patience, "the program ends", || program.ended());
     (status.success(), program.all_said())
 }
 
 /// Looks until there is something to see.
 #[track_caller]
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, look)
+}
+
+#[track_caller]
+fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + patience;
     loop {
         if let Some(seen) = look() {
             return seen;
