@@ -10,6 +10,8 @@ use std::net::TcpStream;
 use std::net::ToSocketAddrs;
 use std::time::Duration;
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
 /// What came back.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -19,7 +21,8 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
-/// Sends a request to `authority` (`HOST:PORT`), which is its host unless a header says otherwise.
+/// Sends a request to `authority` (`HOST:PORT`, which is its host unless a header says otherwise, or
+/// `unix:/PATH`).
 pub(super) fn send(
     authority: &str,
     request: &str,
@@ -27,14 +30,10 @@ pub(super) fn send(
     body: &str,
     patience: Duration,
 ) -> io::Result<Answer> {
-    let address = authority.to_socket_addrs()?.next();
-    let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    let mut stream = TcpStream::connect_timeout(&address, patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
+    let is_unix = authority.starts_with("unix:");
     let mut head = format!("{request} HTTP/1.1\r\nConnection: close\r\n");
     if !headers.iter().any(|(name, _)| name == "Host") {
-        head.extend(["Host: ", authority, "\r\n"]);
+        head.extend(["Host: ", if is_unix { "localhost" } else { authority }, "\r\n"]);
     }
     if !body.is_empty() {
         head.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
@@ -43,11 +42,26 @@ pub(super) fn send(
         head.extend([name, ": ", value, "\r\n"]);
     }
     head.extend(["\r\n", body]);
-    stream.write_all(head.as_bytes())?;
+    let stream = connect(authority, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    (&stream).write_all(head.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(MOST_BYTES).read_to_end(&mut answer)?;
     read(&String::from_utf8_lossy(&answer))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+}
+
+fn connect(authority: &str, patience: Duration) -> io::Result<Socket> {
+    if let Some(path) = authority.strip_prefix("unix:") {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // It bounds the wait for room in the queue, too.
+        socket.set_write_timeout(Some(patience))?;
+        return socket.connect(&SockAddr::unix(path)?).map(|()| socket);
+    }
+    let address = authority.to_socket_addrs()?.next();
+    let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    TcpStream::connect_timeout(&address, patience).map(Socket::from)
 }
 
 fn read(answer: &str) -> Option<Answer> {
@@ -62,6 +76,29 @@ const MOST_BYTES: u64 = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unix_socket_is_asked_like_an_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        let authority = format!("unix:{}", path.display());
+        let patience = Duration::from_secs(10);
+        let ask = || send(&authority, "GET /a", &[], "", patience);
+        assert_eq!(ask().unwrap_err().kind(), io::ErrorKind::NotFound);
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let expected = "GET /a HTTP/1.1\r\nConnection: close\r\nHost: localhost\r\n\r\n";
+            let mut head = vec![0; expected.len()];
+            stream.read_exact(&mut head).unwrap();
+            assert_eq!(String::from_utf8(head).unwrap(), expected);
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nyes").unwrap();
+        });
+        let answer = ask().unwrap();
+        assert_eq!((answer.status, &*answer.body), (200, "yes"));
+        answering.join().unwrap();
+        assert_eq!(ask().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
 
     #[test]
     fn an_answer_is_read_and_anything_else_is_none() {

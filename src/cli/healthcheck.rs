@@ -17,6 +17,7 @@ use super::Exit;
 use super::get;
 use crate::config;
 use crate::config::Findings;
+use crate::config::ListenAddress;
 use crate::config::Report;
 use crate::config::Settings;
 use crate::config::UpstreamAddress;
@@ -31,6 +32,7 @@ Ready: it serves and does not drain, its store answers, every issuer's keys are 
 Examples:
   portcullis healthcheck -c /etc/portcullis/portcullis.yaml
   portcullis healthcheck --admin-url http://127.0.0.1:9901
+  portcullis healthcheck --admin-url unix:/run/portcullis/admin.sock
 
 In a container:
   HEALTHCHECK CMD [\"portcullis\", \"healthcheck\"]")]
@@ -50,7 +52,7 @@ pub fn run(args: &HealthcheckArgs, out: &mut dyn Write) -> anyhow::Result<Exit> 
         None => configured(&args.config.config)?.to_string(),
     };
     let answer = get::send(&authority, "GET /readyz?verbose", &[], "", PATIENCE)
-        .with_context(|| format!("no answer from http://{authority}/readyz"))?;
+        .with_context(|| format!("no answer from {authority} to /readyz"))?;
     let is_ready = answer.status == 200;
     writeln!(out, "{}", if is_ready { "ready" } else { "not ready" })?;
     let document: Value = serde_json::from_str(&answer.body).unwrap_or_default();
@@ -64,14 +66,17 @@ pub fn run(args: &HealthcheckArgs, out: &mut dyn Write) -> anyhow::Result<Exit> 
 }
 
 fn authority(url: &str) -> anyhow::Result<String> {
+    if url.starts_with("unix:/") {
+        return Ok(url.to_owned());
+    }
     match UpstreamAddress::parse(url) {
         Ok(address) if address.is_https => bail!("--admin-url: the scheme is not http"),
         Ok(address) => Ok(address.to_string()),
-        Err((what, _)) => bail!("--admin-url: {what}; write http://HOST:PORT"),
+        Err((what, _)) => bail!("--admin-url: {what}; write http://HOST:PORT or unix:/PATH"),
     }
 }
 
-fn configured(path: &Path) -> anyhow::Result<SocketAddr> {
+fn configured(path: &Path) -> anyhow::Result<ListenAddress> {
     let refused = |report| StartError::Config(Box::new(report));
     let loaded = config::load(path).map_err(refused)?;
     let mut findings = Findings::new();
@@ -81,7 +86,10 @@ fn configured(path: &Path) -> anyhow::Result<SocketAddr> {
     let Some(admin) = settings.listen.admin else {
         bail!("{} has no `listen.admin` to ask", path.display());
     };
-    Ok(reachable(admin))
+    Ok(match admin {
+        ListenAddress::Socket(address) => ListenAddress::Socket(reachable(address)),
+        unix @ ListenAddress::Unix(_) => unix,
+    })
 }
 
 /// Where one asks a listener that listens everywhere.
@@ -115,7 +123,8 @@ mod tests {
     #[test]
     fn only_a_plain_address_of_a_listener_is_asked() {
         assert_eq!(authority("http://127.0.0.1:9901/").unwrap(), "127.0.0.1:9901");
-        for url in ["https://127.0.0.1:9901", "127.0.0.1:9901", "http://a/readyz", ""] {
+        assert_eq!(authority("unix:/run/p.sock").unwrap(), "unix:/run/p.sock");
+        for url in ["https://127.0.0.1:9901", "127.0.0.1:9901", "http://a/readyz", "unix:p", ""] {
             assert!(authority(url).is_err(), "{url}");
         }
     }

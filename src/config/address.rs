@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -25,7 +24,7 @@ pub struct Listeners {
     /// How traffic is encrypted, if it is.
     pub tls: Option<TlsSettings>,
     /// For health and metrics.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<ListenAddress>,
 }
 
 impl Listeners {
@@ -42,7 +41,7 @@ impl Listeners {
         };
         let admin = match &listen.admin {
             None => None,
-            Some(written) => Some(socket(written, findings)?),
+            Some(written) => Some(ListenAddress::resolve(written, None, findings)?),
         };
         let public = public?;
         if let (Some(tls), Some(_)) = (&written.tls, public.unix()) {
@@ -50,25 +49,15 @@ impl Listeners {
                 "what passes through it never leaves the machine; the proxy in front speaks TLS",
             );
         }
-        if let (Some(address), Some(written)) = (admin, &listen.admin)
-            && public.overlaps(&ListenAddress::Socket(address))
+        if let (Some(address), Some(written)) = (&admin, &listen.admin)
+            && public.overlaps(address)
         {
             findings.error(written.place, "the admin address is the public address").help(
-                "whoever reaches the API must not reach health and metrics: use another port",
+                "whoever reaches the API must not reach health and metrics: use another address",
             );
         }
         Some(Self { public, tls: tls?, admin })
     }
-}
-
-fn socket(written: &At<String>, findings: &mut Findings) -> Option<SocketAddr> {
-    let address = written.parse().ok();
-    if address.is_none() {
-        findings
-            .error(written.place, format!("`{}` is not an address and port", written.value))
-            .help("write an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`");
-    }
-    address
 }
 
 /// Reads who is believed about clients: networks, and `unix` for whoever connects to a Unix socket.
@@ -348,6 +337,9 @@ mod tests {
         assert!(!judge("127.0.0.1:8080", "[::]:8080"));
         assert!(!judge("localhost:80", "127.0.0.1:9901"));
         assert!(!judge("0.0.0.0", ":9901"));
+        assert!(judge("unix:/p", "unix:/q"));
+        assert!(judge("unix:/p", "127.0.0.1:9901"));
+        assert!(!judge("unix:/p", "unix:/p"));
     }
 
     #[test]

@@ -96,6 +96,8 @@ pub(super) const UPSTREAM_IDLE_CONNECTIONS: Bound =
 pub(super) const JWT_LEEWAY: Bound = time("checks.*.jwt[].leeway", Some(0), [0, 5 * MINUTE]);
 pub(super) const JWT_MAX_STALE: Bound =
     time("checks.*.jwt[].max_stale", Some(DAY), [MINUTE, 30 * DAY]);
+pub(super) const DEFAULT_CORS_MAX_AGE: Bound = time("defaults.cors.max_age", None, [0, DAY]);
+pub(super) const ROUTE_CORS_MAX_AGE: Bound = time("routes[].cors.max_age", None, [0, DAY]);
 pub(super) const ROUTE_TIMEOUT: Bound = time("routes[].timeout", None, [1, HOUR]);
 pub(super) const ROUTE_BODY: Bound = bytes("routes[].body", None, [0, TIB]);
 pub(super) const LOGIN_LIFETIME: Bound = time("login[].lifetime", None, [SECOND, 400 * DAY]);
@@ -138,7 +140,7 @@ pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND
 pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
 
 /// The whole table, in the order of the reference file.
-pub const BOUNDS: [&Bound; 59] = [
+pub const BOUNDS: [&Bound; 61] = [
     &TLS_HANDSHAKE_TIMEOUT,
     &TLS_HANDSHAKES,
     &ENDPOINT_WEIGHT,
@@ -165,8 +167,10 @@ pub const BOUNDS: [&Bound; 59] = [
     &UPSTREAM_RESOLVE,
     &JWT_LEEWAY,
     &JWT_MAX_STALE,
+    &DEFAULT_CORS_MAX_AGE,
     &ROUTE_TIMEOUT,
     &ROUTE_BODY,
+    &ROUTE_CORS_MAX_AGE,
     &LOGIN_LIFETIME,
     &LOGIN_SESSIONS,
     &PASSWORD_MEMORY,

@@ -80,7 +80,7 @@ pub struct Document {
 pub struct Listen {
     /// Where traffic is accepted: `0.0.0.0:8080`, `unix:/PATH`, or a map with `address`, `mode` and `tls`.
     pub public: At<PublicListener>,
-    /// Address and port for health and metrics; never the public one.
+    /// Address and port for health and metrics, or `unix:/PATH`; never the public one.
     #[serde(default)]
     pub admin: Option<At<String>>,
     /// Networks of proxies, or `unix`, that begin each connection with a PROXY header (version 1 or 2);
@@ -234,6 +234,32 @@ pub struct Defaults {
     /// Headers that tell the upstream who calls: `X-User: user.sub`.
     #[serde(default)]
     pub forward: Option<BTreeMap<String, At<String>>>,
+    /// Which pages of other origins may read answers; those of login services too.
+    #[serde(default)]
+    pub cors: Option<At<Cors>>,
+}
+
+/// Which pages of other origins may read answers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Origins such as `https://app.example.com` or `https://*.example.com`, or `*` alone.
+    pub origins: Vec<At<String>>,
+    /// Methods they may use; by default the one that is asked for.
+    #[serde(default)]
+    pub methods: Vec<At<String>>,
+    /// Headers they may send, beyond those that need no leave.
+    #[serde(default)]
+    pub headers: Vec<At<String>>,
+    /// Headers of answers that they may read, beyond those that need no leave.
+    #[serde(default)]
+    pub expose: Vec<At<String>>,
+    /// Whether cookies and other credentials of the browser may come along.
+    #[serde(default)]
+    pub credentials: bool,
+    /// How long a browser may remember what it was told beforehand.
+    #[serde(default)]
+    pub max_age: Option<At<Length>>,
 }
 
 /// One kind of request and what becomes of it.
@@ -272,6 +298,9 @@ pub struct RouteEntry {
     /// Largest body, instead of `limits.body`.
     #[serde(default)]
     pub body: Option<At<Size>>,
+    /// Which pages of other origins may read answers, instead of `defaults.cors`.
+    #[serde(default)]
+    pub cors: Option<At<Cors>>,
     /// `websocket` lets the upstream switch to one; by default no connection is ever switched.
     #[serde(default)]
     pub upgrade: Option<At<String>>,
@@ -430,7 +459,7 @@ pub struct Streams {
     /// How long a stream goes on after its token expired or a credential was revoked.
     #[serde(default)]
     pub grace: Option<At<Length>>,
-    /// How long a WebSocket may be silent in both directions.
+    /// How long a WebSocket, or a call of gRPC to an upstream of HTTP/2, may be silent in both directions.
     #[serde(default)]
     pub idle: Option<At<Length>>,
 }

@@ -8,6 +8,7 @@ mod apps;
 mod bounds;
 mod certificates;
 mod checks;
+mod cors;
 mod document;
 mod finding;
 mod http2;
@@ -35,8 +36,9 @@ pub use apps::AppSettings;
 pub use bounds::{BOUNDS, Bound, Unit};
 pub use certificates::{CertificateCheck, CertificateSettings, Holder, HolderName};
 pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attribute, is_ours};
+pub use cors::{CorsSettings, OriginSetting};
 pub use document::{
-    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Defaults, Document, HeaderCheck, Http2,
+    AccessLog, AppEntry, AppKeyCheck, Cache, Check, Cors, Defaults, Document, HeaderCheck, Http2,
     JwtEntry, Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};

@@ -41,7 +41,9 @@ fn describe(schema: &mut Value, bound: &Bound) {
     let default = bound
         .default
         .map_or_else(String::new, |default| format!(", {} by default", bound.unit.write(default)));
-    let description = format!("{meaning} {}{default}.", bound.range());
+    let told = format!(" {}{default}.", bound.range());
+    // A definition that stands in two places is found twice.
+    let description = format!("{}{told}", meaning.trim_end_matches(&told));
     property.insert("description".to_owned(), description.into());
     if bound.unit == Unit::Count {
         property.insert("minimum".to_owned(), bound.min.into());

@@ -13,9 +13,12 @@ use super::address::{judge_local, proxies};
 use super::apps;
 use super::apps::AppSettings;
 use super::bounds;
+use super::bounds::Bound;
 use super::bounds::to_usize;
 use super::checks::CheckSettings;
+use super::cors::CorsSettings;
 use super::document::Cache;
+use super::document::Cors;
 use super::document::Limits;
 use super::document::RouteEntry;
 use super::document::Shutdown;
@@ -63,6 +66,8 @@ pub struct Settings {
     pub http2: Http2Settings,
     /// What is remembered.
     pub cache: CacheSettings,
+    /// Which pages of other origins may read answers, unless a route says otherwise.
+    pub cors: Option<CorsSettings>,
     /// What becomes of answers that take long.
     pub streams: StreamSettings,
     /// How a stop goes.
@@ -139,13 +144,15 @@ pub struct AccessLogSettings {
     pub query: bool,
 }
 
-/// The numbers of one route; none means that upstream or limits decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The numbers of one route; none means that upstream, limits or defaults decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteNumbers {
     /// How long the first byte of an answer may take.
     pub timeout: Option<Duration>,
     /// Largest request body, in bytes.
     pub body: Option<u64>,
+    /// Which pages of other origins may read answers.
+    pub cors: Option<CorsSettings>,
 }
 
 impl Settings {
@@ -178,6 +185,8 @@ impl Settings {
         let http2 = Http2Settings::resolve(&document.http2, findings);
         let mut cache = CacheSettings::resolve(&document.cache, findings);
         cache.key_sets = cache.key_sets.map(|path| folder.join(path));
+        let default = document.defaults.cors.as_ref();
+        let cors = cors(default, &bounds::DEFAULT_CORS_MAX_AGE, findings);
         let streams = StreamSettings {
             grace: bounds::STREAM_GRACE.time(document.streams.grace.as_ref(), findings),
             idle: bounds::STREAM_IDLE.time(document.streams.idle.as_ref(), findings),
@@ -203,6 +212,7 @@ impl Settings {
             timeouts,
             http2,
             cache,
+            cors,
             streams,
             shutdown,
             access_log,
@@ -263,8 +273,17 @@ impl RouteNumbers {
         Self {
             timeout: bounds::ROUTE_TIMEOUT.time_if(route.timeout.as_ref(), findings),
             body: bounds::ROUTE_BODY.bytes_if(route.body.as_ref(), findings),
+            cors: cors(route.cors.as_ref(), &bounds::ROUTE_CORS_MAX_AGE, findings),
         }
     }
+}
+
+fn cors(
+    written: Option<&At<Cors>>,
+    max_age: &Bound,
+    findings: &mut Findings,
+) -> Option<CorsSettings> {
+    written.map(|written| CorsSettings::resolve(written, max_age, findings))
 }
 
 #[cfg(test)]
@@ -396,7 +415,7 @@ error: the admin address is the public address
 1 | listen: { public: 0.0.0.0:80, admin: 127.0.0.1:80 }
   |                                      ^^^^^^^^^^^^
   |
-  = help: whoever reaches the API must not reach health and metrics: use another port
+  = help: whoever reaches the API must not reach health and metrics: use another address
 
 error: `0.0.0.0/0` believes everybody
  --> p.yaml:2:31

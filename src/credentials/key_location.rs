@@ -82,6 +82,14 @@ impl KeyLocation {
         }
     }
 
+    /// Whether a cookie may hold the key.
+    pub fn reads_cookies(&self) -> bool {
+        match &self.0 {
+            Place::Whole(locations) => locations.read_cookies(),
+            Place::Pair { .. } => false,
+        }
+    }
+
     /// Takes the key out of the headers.
     pub fn strip(&self, headers: &mut HeaderMap) {
         match &self.0 {

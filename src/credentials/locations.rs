@@ -95,6 +95,11 @@ impl Locations {
         })
     }
 
+    /// Whether one of these places is a cookie.
+    pub fn read_cookies(&self) -> bool {
+        self.places.iter().any(|place| matches!(place, Place::Cookie(_)))
+    }
+
     /// These places without those that any of `others` looks into as well.
     #[must_use]
     pub fn without<'l>(&self, others: impl IntoIterator<Item = &'l Self>) -> Self {

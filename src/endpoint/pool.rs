@@ -118,6 +118,11 @@ impl Pool {
         }
     }
 
+    /// Whether there is one endpoint to ask and no more.
+    pub fn is_single(&self) -> bool {
+        self.endpoints.load().len() == 1
+    }
+
     /// How many requests may be under way, if that is bounded.
     pub const fn room(&self) -> Option<&Arc<Room>> {
         self.room.as_ref()

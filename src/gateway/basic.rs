@@ -52,6 +52,8 @@ impl BasicGate {
         let address = established.address().unwrap_or(asking.peer.client);
         let facts = vouched((&**users, &**vouching), &login, password, address).await?;
         let proof = UserProof::Password { revision: facts.revision, asked: None };
+        // A browser repeats what its user once typed in.
+        established.is_ambient = true;
         established.prove_user(number, Arc::new(subject(&facts)), proof);
         established.lease.principal.facts = Some(Arc::clone(&facts));
         established.facts = Some(facts);

@@ -60,6 +60,8 @@ impl CertificateGate {
                 established.prove_user(number, subject, UserProof::Certificate);
             }
         }
+        // A browser shows it whoever's page asks.
+        established.is_ambient = true;
         established.lease.principal.certificate = Some(Arc::clone(certificate));
         established.lease.certificate = Some(Arc::clone(certificate));
         Ok(true)

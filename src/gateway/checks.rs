@@ -101,6 +101,8 @@ pub(super) struct Established {
     /// Who calls, and what may have to be judged again. Boxed: it is handed from one to the next all the
     /// way to the end of the answer.
     pub(super) lease: Box<Lease>,
+    /// Whether a browser adds one of the credentials by itself, whoever's page it shows.
+    pub(super) is_ambient: bool,
 }
 
 impl Established {
@@ -364,6 +366,7 @@ impl AppGate {
         let (app, proof) =
             self.keys.check(&key, presented.asking.now).await.map_err(Denial::AppKey)?;
         established.prove_app(number, app, proof);
+        established.is_ambient |= self.location.reads_cookies();
         // Only now: an address told by somebody without a key is anybody's invention.
         if let Some(name) = &self.client_address {
             established.client =
@@ -415,6 +418,7 @@ impl UserGate {
             established.facts = Some(facts);
         }
         established.prove_user(number, subject, UserProof::Token { key });
+        established.is_ambient |= matches!(carrier, Carrier::Cookie(_));
         if by_store.is_some() {
             established.lease.principal.facts = by_store;
         }

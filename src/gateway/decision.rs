@@ -10,6 +10,7 @@ use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
+use super::cors::Preflight;
 use super::denial::Denial;
 use super::door::Door;
 use super::identity::IdentityNames;
@@ -30,6 +31,8 @@ pub enum Decision {
     Confirm(Pending),
     /// The request is a call of a login service of ours, and may be made.
     Enter(Entry),
+    /// A browser asks what another request may be.
+    Preflight(Preflight),
     /// It may not.
     Deny(Denial),
 }

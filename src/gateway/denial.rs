@@ -49,6 +49,10 @@ pub enum Denial {
     UnknownScheme,
     /// The caller is known and may not.
     Forbidden(Forbidden),
+    /// A page of an origin that is not let in.
+    ForeignOrigin,
+    /// A page asks whether it may use a method or a header that is not given to it.
+    BeyondCors,
     /// A claim that the upstream is to be told cannot be written into a header.
     UnwritableClaim,
     /// No route matches; told only to a caller who passed the enclosing route's checks.
@@ -69,6 +73,8 @@ pub enum Denial {
     BadGateway,
     /// The upstream did not answer in time.
     GatewayTimeout,
+    /// A deadline that the client itself had set passed first.
+    Deadline,
     /// The upstream cannot be asked now, for this reason.
     UpstreamBusy(&'static str),
 }
@@ -166,13 +172,15 @@ impl Denial {
             Self::Certificate(Kind::User, _) => Reason::InvalidToken,
             Self::HeaderDiffers | Self::Certificate(_, _) => Reason::InvalidApplicationKey,
             Self::UnknownScheme | Self::UnwritableClaim => Reason::InvalidToken,
-            Self::Forbidden(_) => Reason::InsufficientPermission,
+            Self::Forbidden(_) | Self::ForeignOrigin | Self::BeyondCors => {
+                Reason::InsufficientPermission
+            }
             Self::NoRoute => Reason::NotFound,
             Self::NoMethod(_) => Reason::MethodNotAllowed,
             Self::BodyTooLarge => Reason::BodyTooLarge,
             Self::BodyTimeout => Reason::RequestTimeout,
             Self::BadGateway => Reason::BadGateway,
-            Self::GatewayTimeout => Reason::GatewayTimeout,
+            Self::GatewayTimeout | Self::Deadline => Reason::GatewayTimeout,
             Self::UpstreamBusy(_) => Reason::Unavailable,
         }
     }
@@ -265,6 +273,8 @@ impl Denial {
             | Self::Token(_)
             | Self::UnknownScheme
             | Self::Forbidden(_)
+            | Self::ForeignOrigin
+            | Self::BeyondCors
             | Self::UnwritableClaim
             | Self::NoRoute
             | Self::NoMethod(_)
@@ -275,6 +285,7 @@ impl Denial {
             | Self::BodyUnreadable
             | Self::BadGateway
             | Self::GatewayTimeout
+            | Self::Deadline
             | Self::UpstreamBusy(_) => Kind::User,
         }
     }
@@ -301,6 +312,8 @@ impl fmt::Display for Denial {
             Self::Vouch(error) => error.fmt(f),
             Self::UnknownScheme => f.write_str("no check takes a token from where it stands"),
             Self::Forbidden(error) => error.fmt(f),
+            Self::ForeignOrigin => f.write_str("the origin is not among `cors.origins`"),
+            Self::BeyondCors => f.write_str("the method or a header is not among those of `cors`"),
             Self::UnwritableClaim => f.write_str("a claim cannot be written into a header"),
             Self::NoRoute => f.write_str("no route takes this path"),
             Self::NoMethod(_) => f.write_str("no route takes this method here"),
@@ -311,6 +324,7 @@ impl fmt::Display for Denial {
             Self::BodyUnreadable => f.write_str("the body is not an object with one reading"),
             Self::BadGateway => f.write_str("the upstream cannot be reached"),
             Self::GatewayTimeout => f.write_str("the upstream did not answer in time"),
+            Self::Deadline => f.write_str("the deadline that the client had set passed"),
             Self::UpstreamBusy(why) => f.write_str(why),
         }
     }

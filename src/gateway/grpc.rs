@@ -18,7 +18,10 @@ impl Denial {
         let reason = self.reason();
         let mut response = message::with_type(StatusCode::OK, "application/grpc", Bytes::new());
         let headers = response.headers_mut();
-        headers.insert(GRPC_STATUS, reason.grpc_status().into());
+        // Whoever set a deadline is told of no other failure, which it might ask again after.
+        let is_deadline = matches!(self, Self::Deadline);
+        let status = if is_deadline { DEADLINE_EXCEEDED } else { reason.grpc_status() };
+        headers.insert(GRPC_STATUS, status.into());
         // Codes and titles hold no byte that would have to be escaped; a test sees to it.
         let text = HeaderValue::try_from(format!("{}: {}", reason.code(), reason.title()));
         headers.extend(text.ok().map(|text| (GRPC_MESSAGE, text)));
@@ -51,6 +54,7 @@ impl Reason {
 }
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const DEADLINE_EXCEEDED: u16 = 4;
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod basic;
 mod build;
 mod certificate;
 mod checks;
+mod cors;
 mod decision;
 mod denial;
 mod door;
@@ -31,11 +32,14 @@ use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
+use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
 pub use build::Built;
 use checks::{Checks, ClientAddress, Established, Gate, Presented};
+use cors::Asked;
+pub use cors::{Cors, Preflight};
 pub use decision::{Decision, Entry, Pass, Sealed};
 pub use denial::{Denial, Kind, Reason};
 pub use door::{Door, Service};
@@ -77,10 +81,15 @@ pub struct Gateway {
     checks: Checks,
     /// By which unknown paths are judged when no route encloses them; none refuses everybody.
     fallback: Option<Require>,
+    /// Whether any route lets pages of other origins read answers.
+    has_cors: bool,
+    /// Who reads answers that no route made.
+    cors: Option<Arc<Cors>>,
     reserved: Arc<IdentityNames>,
     stripping: Arc<Stripping>,
     unmatched: Arc<RouteMetrics>,
     body_timeout: Duration,
+    stream_idle: Duration,
     /// How long a stream goes on when its caller may not any more.
     stream_grace: Duration,
     access_log: AccessLogRules,
@@ -125,15 +134,19 @@ impl Gateway {
         asking: &Asking<'_>,
         trail: &mut Trail,
     ) -> Result<Decision, Denial> {
+        trail.cors.clone_from(&self.cors);
         let inquiry = Inquiry::of_request(parts, asking.peer, self.bounds)?;
-        trail.note(Step::Normalise, || {
-            format!("{} {} {}", inquiry.method, inquiry.host, inquiry.path.as_str())
-        });
+        trail.note(Step::Normalise, || canonical_form(&inquiry));
         // TRACE would echo the caller's credentials back (RFC 9110 §9.3.8); no route can ask for it.
         if inquiry.method == Method::TRACE {
             return Err(Denial::NoMethod(HeaderValue::from_static("")));
         }
         trail.mark(Step::Normalise);
+        if self.has_cors
+            && let Some(preflight) = self.preflight(&inquiry, parts, trail)?
+        {
+            return Ok(Decision::Preflight(preflight));
+        }
         let presented = Presented { inquiry: &inquiry, asking };
         let (method, host) = (inquiry.method.as_str(), inquiry.host.name());
         let (route, params) = match self.routes.find(method, host, inquiry.path.as_str()) {
@@ -142,8 +155,7 @@ impl Gateway {
                 return Err(self.unmatched_denial(&enclosing, &allow, &presented, trail).await);
             }
         };
-        trail.route = Some(Arc::clone(route));
-        trail.note(Step::Match, || format!("route `{}`", route.id));
+        trail.take(route);
         trail.mark(Step::Match);
         let established = self.identify(route, &presented, trail).await?;
         trail.mark(Step::Check);
@@ -153,10 +165,7 @@ impl Gateway {
         if inquiry.content_length().is_some_and(|length| length > route.body_limit) {
             return Err(Denial::BodyTooLarge);
         }
-        let opens_websocket = route.websocket_idle.is_some() && websocket::is_opening(parts);
-        if !opens_websocket && SocketOnly::is_beside(parts) {
-            return Err(Denial::NoSocket);
-        }
+        let opens_websocket = opens_websocket(route, parts, &established)?;
         let destination = match &route.target {
             Target::Upstream(destination) => Arc::clone(destination),
             Target::Door(door) => {
@@ -196,6 +205,38 @@ impl Gateway {
         let user = user.ok_or(Denial::Missing(Kind::User))?;
         let vouching = self.vouching.clone();
         Ok(Decision::Confirm(Pending { pass, user, factor, vouching, address }))
+    }
+
+    /// What becomes of a browser's question whether it may send a request: answered where a route
+    /// would take that and says something of other origins. It comes without credentials.
+    fn preflight(
+        &self,
+        inquiry: &Inquiry<'_>,
+        parts: &Parts,
+        trail: &mut Trail,
+    ) -> Result<Option<Preflight>, Denial> {
+        let Some(asked) = Asked::of(parts) else { return Ok(None) };
+        let take = |method: &str, trail: &mut Trail| {
+            let found = self.routes.find(method, inquiry.host.name(), inquiry.path.as_str());
+            let Lookup::Found { route, .. } = found else { return None };
+            let cors = Arc::clone(route.cors.as_ref()?);
+            // A page that is refused is not told who else might have asked.
+            trail.cors = None;
+            trail.route = Some(Arc::clone(route));
+            trail.note(Step::Match, || format!("asks for route `{}`", route.id));
+            trail.mark(Step::Match);
+            Some(Preflight { route: Arc::clone(route), cors })
+        };
+        if let Some(preflight) = take(asked.method, trail) {
+            preflight.cors.judge(&asked)?;
+            trail.cors = Some(Arc::clone(&preflight.cors));
+            return Ok(Some(preflight));
+        }
+        // A route that takes OPTIONS, but not what is asked for: its upstream need not hear of that.
+        match take(inquiry.method.as_str(), trail) {
+            Some(_) => Err(Denial::BeyondCors),
+            None => Ok(None),
+        }
     }
 
     /// Who calls, as far as the route demands it.
@@ -254,6 +295,7 @@ impl Gateway {
         let access = self.access_to_unmatched(enclosing);
         if let Some(route) = enclosing.first() {
             trail.enclosing.clone_from(&route.voice);
+            trail.cors.clone_from(&route.cors);
         }
         trail.note(Step::Match, || match (enclosing.first(), allow.is_empty()) {
             (_, false) => "the path is known, the method is not".to_owned(),
@@ -317,6 +359,11 @@ impl Gateway {
         self.body_timeout
     }
 
+    /// How long both sides of a stream may be silent.
+    pub const fn stream_idle(&self) -> Duration {
+        self.stream_idle
+    }
+
     /// The counters of a route, or those of requests that no route took.
     pub fn metrics_of<'m>(&'m self, route: Option<&'m Arc<Route>>) -> &'m RouteMetrics {
         route.map_or(&self.unmatched, |route| &route.metrics)
@@ -331,6 +378,24 @@ impl Gateway {
     pub const fn reserved(&self) -> &Arc<IdentityNames> {
         &self.reserved
     }
+}
+
+/// Whether this opens a WebSocket, and may. A page of any origin can open one, and the browser sends
+/// along what it keeps: only a page whose origin is named may use that. Who sends no origin is no browser.
+fn opens_websocket(
+    route: &Route,
+    parts: &Parts,
+    established: &Established,
+) -> Result<bool, Denial> {
+    if route.websocket_idle.is_none() || !websocket::is_opening(parts) {
+        return if SocketOnly::is_beside(parts) { Err(Denial::NoSocket) } else { Ok(false) };
+    }
+    let is_named = |origin| route.cors.as_ref().is_some_and(|cors| cors.names(origin));
+    let are_named = || parts.headers.get_all(header::ORIGIN).iter().all(is_named);
+    if established.is_ambient && !are_named() {
+        return Err(Denial::ForeignOrigin);
+    }
+    Ok(true)
 }
 
 /// Where the dialect of a route wants applications to tell of their clients, this one does. A call
@@ -371,6 +436,10 @@ fn permit(
         }
     }
     route.policy.permit(&facts).map_err(Denial::from)
+}
+
+fn canonical_form(inquiry: &Inquiry<'_>) -> String {
+    format!("{} {} {}", inquiry.method, inquiry.host, inquiry.path.as_str())
 }
 
 /// The host in canonical form, unless it was written so.

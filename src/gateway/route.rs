@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cors::Cors;
 use super::door::Door;
 use super::identity::ForwardRule;
 use super::transport::Transport;
 use super::voice::Voice;
-use crate::config::ProxyHeader;
+use crate::config::{ProxyHeader, UpstreamHttp2};
 use crate::dialect::SecondFactor;
 use crate::endpoint::Endpoint;
 use crate::endpoint::Pool;
@@ -40,6 +41,8 @@ pub struct Route {
     pub response_timeout: Duration,
     /// Largest request body, in bytes.
     pub body_limit: u64,
+    /// Which pages of other origins may read answers.
+    pub cors: Option<Arc<Cors>>,
     /// How long a WebSocket may be silent; none where none may be opened.
     pub websocket_idle: Option<Duration>,
     /// Its counters.
@@ -61,6 +64,14 @@ impl Target {
         match self {
             Self::Upstream(destination) => destination.name.as_str(),
             Self::Door(door) => door.service.name.as_str(),
+        }
+    }
+
+    /// Whether HTTP/2 may be spoken there.
+    pub fn may_speak_http2(&self) -> bool {
+        match self {
+            Self::Upstream(destination) => destination.transport.http2 != UpstreamHttp2::Never,
+            Self::Door(_) => false,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use super::cors::Cors;
 use super::route::Route;
 use super::voice::Voice;
 use crate::principal::App;
@@ -17,6 +18,8 @@ pub struct Trail {
     pub route: Option<Arc<Route>>,
     /// In whose words a refusal is told that no route made.
     pub(super) enclosing: Voice,
+    /// Which pages of other origins may read the answer.
+    pub(super) cors: Option<Arc<Cors>>,
     /// The application whose key was good, also when the request was refused later.
     pub app: Option<Arc<App>>,
     /// The user whose token was good, also when the request was refused later.
@@ -79,9 +82,21 @@ impl Trail {
         Self { telling: Some(Box::new(telling)), ..Self::default() }
     }
 
+    /// Notes by which route the request is judged.
+    pub(super) fn take(&mut self, route: &Arc<Route>) {
+        self.route = Some(Arc::clone(route));
+        self.cors.clone_from(&route.cors);
+        self.note(Step::Match, || format!("route `{}`", route.id));
+    }
+
     /// In whose words a refusal is told.
     pub fn voice(&self) -> &Voice {
         self.route.as_ref().map_or(&self.enclosing, |route| &route.voice)
+    }
+
+    /// Which pages of other origins may read the answer, where something is said of that.
+    pub const fn cors(&self) -> Option<&Arc<Cors>> {
+        self.cors.as_ref()
     }
 
     /// The end of a step.

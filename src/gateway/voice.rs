@@ -121,7 +121,9 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         Denial::ClientAddress => Refusal::BadClient,
         Denial::Token(error) => of_token(*error),
         Denial::UnwritableClaim => Refusal::InvalidToken,
-        Denial::Forbidden(_) => Refusal::InsufficientPermission,
+        Denial::Forbidden(_) | Denial::ForeignOrigin | Denial::BeyondCors => {
+            Refusal::InsufficientPermission
+        }
         Denial::AppKey(AppKeyError::Unavailable) => Refusal::Unavailable,
         Denial::AppKey(_) => Refusal::InvalidApplicationKey,
         Denial::UpstreamBusy(_) => Refusal::Unavailable,
@@ -137,7 +139,8 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
-        | Denial::GatewayTimeout => return None,
+        | Denial::GatewayTimeout
+        | Denial::Deadline => return None,
     })
 }
 
@@ -184,7 +187,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::Token(TokenError::KeysUnavailable) => Failure::Unavailable,
         Denial::UpstreamBusy(_) => Failure::Unavailable,
         Denial::Token(_) => Failure::InvalidToken,
-        Denial::Forbidden(_) => Failure::Forbidden,
+        Denial::Forbidden(_) | Denial::ForeignOrigin | Denial::BeyondCors => Failure::Forbidden,
         Denial::NoMethod(_) => Failure::MethodNotAllowed,
         Denial::BodyTooLarge => Failure::TooLarge,
         Denial::BodyUnreadable => Failure::Malformed,
@@ -195,7 +198,8 @@ fn failure(denial: &Denial) -> Option<Failure> {
         | Denial::BodyTimeout
         | Denial::BodyBroken
         | Denial::BadGateway
-        | Denial::GatewayTimeout => return None,
+        | Denial::GatewayTimeout
+        | Denial::Deadline => return None,
     })
 }
 

@@ -19,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::Proxy;
 use super::Steps;
+use super::crossing::Crossing;
 use super::headers;
 use super::tenure::Tenure;
 use crate::clock::Timestamp;
@@ -54,7 +55,10 @@ enum Content {
 
 impl Answer {
     /// An answer of our own.
-    pub(super) fn own(response: Response<message::Body>, mut record: Record) -> Response<Self> {
+    pub(super) fn own(mut response: Response<message::Body>, mut record: Record) -> Response<Self> {
+        if let Some(crossing) = &record.crossing {
+            crossing.write(response.headers_mut());
+        }
         record.status = response.status();
         response.map(|body| Self {
             content: Content::Own(body),
@@ -79,10 +83,13 @@ impl Answer {
 
     /// An answer from an upstream.
     pub(super) fn of_upstream(
-        response: Response<ResponseBody>,
+        mut response: Response<ResponseBody>,
         tenure: Option<Tenure>,
         mut record: Record,
     ) -> Response<Self> {
+        if let Some(crossing) = &record.crossing {
+            crossing.replace(response.headers_mut());
+        }
         record.status = response.status();
         response.map(|body| Self {
             content: Content::Upstream(body),
@@ -216,6 +223,7 @@ pub(super) struct Record {
     method: Method,
     pub(super) wants: Wanted,
     route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
+    crossing: Option<Box<Crossing>>,
     arrived: Instant,
     status: StatusCode,
     body_bytes: u64,
@@ -246,13 +254,14 @@ impl Record {
         id: RequestId,
         parts: &Parts,
         route: (Option<Arc<Route>>, Option<Arc<RouteMetrics>>),
-        arrived: Instant,
+        (arrived, crossing): (Instant, Option<Box<Crossing>>),
     ) -> Self {
         Self {
             id,
             method: parts.method.clone(),
             wants: Wanted::by(parts),
             route,
+            crossing,
             arrived,
             // What the client of an answer that never began would have been told.
             status: CLIENT_GONE,

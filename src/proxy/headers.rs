@@ -160,7 +160,10 @@ fn is_way(name: &HeaderName) -> bool {
 
 fn is_rewriting(name: &HeaderName) -> bool {
     let letters = || name.as_str().bytes().filter(u8::is_ascii_alphanumeric);
-    letters().next() == Some(b'x') && REWRITING.iter().any(|known| letters().eq(known.bytes()))
+    // Most names are told apart by their first or second letter.
+    letters().next() == Some(b'x')
+        && letters().nth(1).is_some_and(|second| matches!(second, b'o' | b'r' | b'h' | b'm'))
+        && REWRITING.iter().any(|known| letters().eq(known.bytes()))
 }
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -1,6 +1,7 @@
 //! The face that forwards: asks for a decision, sends what was let through, answers in every case.
 
 mod answer;
+mod crossing;
 mod headers;
 mod tenure;
 mod tunnel;
@@ -30,6 +31,7 @@ use hyper::upgrade::OnUpgrade;
 
 pub use answer::Answer;
 use answer::{Record, Wanted};
+use crossing::Crossing;
 use headers::Way;
 pub use tenure::Landlord;
 use tenure::Tenure;
@@ -45,6 +47,7 @@ use crate::gateway::IdentityNames;
 use crate::gateway::Live;
 use crate::gateway::Pass;
 use crate::gateway::Pending;
+use crate::gateway::Preflight;
 use crate::gateway::Stripping;
 use crate::gateway::Trail;
 use crate::gateway::Voice;
@@ -131,9 +134,7 @@ impl Proxy {
         match decision {
             Decision::Allow(mut pass) => {
                 pass.route().metrics.allowed(decided.duration_since(arrived));
-                let rules = || rules(pass.reserved(), pass.stripping());
-                let (limit, patience) = (pass.route().body_limit, gateway.body_timeout());
-                let body = RequestBody::streaming(body, limit, patience, rules);
+                let body = streaming(body, &pass, &gateway, record.wants);
                 // The guard must not be kept while an upstream takes its time.
                 drop(gateway);
                 if is_logged {
@@ -164,6 +165,13 @@ impl Proxy {
                 }
                 self.enter(entry, (parts, peer), body, (record, arrived)).await
             }
+            Decision::Preflight(preflight) => {
+                preflight.route().metrics.allowed(decided.duration_since(arrived));
+                if is_logged {
+                    record.describe(self, &parts, &trail, client_of(peer, None));
+                }
+                Answer::own(leave(&preflight, &parts), record)
+            }
             Decision::Deny(denial) => {
                 let route = gateway.metrics_of(trail.route.as_ref());
                 route.denied(denial.reason().code(), decided.duration_since(arrived));
@@ -187,7 +195,7 @@ impl Proxy {
         let confirmed = match self.collect(Decision::Confirm(pending), &parts, peer, body).await {
             (Decision::Confirm(pending), body) => pending.confirm(&mut parts, body).await,
             (Decision::Allow(pass), body) => Ok((pass, body)),
-            (Decision::Enter(_), _) => Err(Denial::NoRoute),
+            (Decision::Enter(_) | Decision::Preflight(_), _) => Err(Denial::NoRoute),
             (Decision::Deny(denial), _) => Err(denial),
         };
         let decided = Instant::now();
@@ -221,7 +229,9 @@ impl Proxy {
                 return Answer::own(response, record);
             }
             (Decision::Deny(denial), _) => denial,
-            (Decision::Allow(_) | Decision::Confirm(_), _) => Denial::NoRoute,
+            (Decision::Allow(_) | Decision::Confirm(_) | Decision::Preflight(_), _) => {
+                Denial::NoRoute
+            }
         };
         route.metrics.denied(denial.reason().code(), arrived.elapsed());
         refuse(&denial, &route.voice, record)
@@ -306,7 +316,8 @@ impl Proxy {
     fn record(&self, gateway: &Gateway, parts: &Parts, trail: &Trail, arrived: Instant) -> Record {
         let metrics = trail.route.clone();
         let unmatched = metrics.is_none().then(|| Arc::clone(gateway.unmatched()));
-        Record::new(self.ids.next(), parts, (metrics, unmatched), arrived)
+        let crossing = trail.cors().map(|cors| Box::new(Crossing::begin(cors, parts)));
+        Record::new(self.ids.next(), parts, (metrics, unmatched), (arrived, crossing))
     }
 }
 
@@ -329,6 +340,14 @@ fn switch(
     switching
 }
 
+/// What a browser is told that asked beforehand.
+fn leave(preflight: &Preflight, asked: &Parts) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = preflight.headers(&asked.headers);
+    response
+}
+
 /// Tells a client why it gets nothing else, in the words that it expects.
 fn refuse(denial: &Denial, voice: &Voice, mut record: Record) -> Response<Answer> {
     record.deny(denial);
@@ -341,6 +360,16 @@ fn refuse(denial: &Denial, voice: &Voice, mut record: Record) -> Response<Answer
         // No dialect's words: some of them make a success of a refusal.
         Wanted::Socket => Answer::own(denial.respond(record.id()), record),
     }
+}
+
+/// The body of a request that was let through. A call of gRPC may listen for long before it says more.
+fn streaming(body: Incoming, pass: &Pass, gateway: &Gateway, wants: Wanted) -> RequestBody {
+    let rules = || rules(pass.reserved(), pass.stripping());
+    let route = pass.route();
+    if wants == Wanted::Call && route.target.may_speak_http2() {
+        return RequestBody::of_call(body, route.body_limit, gateway.stream_idle(), rules);
+    }
+    RequestBody::streaming(body, route.body_limit, gateway.body_timeout(), rules)
 }
 
 fn rules(reserved: &Arc<IdentityNames>, stripping: &Arc<Stripping>) -> TrailerRules {
@@ -360,10 +389,10 @@ pub fn prepare(parts: &mut Parts, peer: &Peer, pass: &mut Pass) {
     headers::forward_request(&mut parts.headers, &way, |name, value| pass.add(name, value));
 }
 
-/// A client that hung up or sent nonsense is not our failure.
+/// A client that hung up, sent nonsense or gave no more time is not our failure.
 fn log_failure(error: &UpstreamError, upstream: &str) {
-    if matches!(error, UpstreamError::RequestBody(_)) {
-        tracing::debug!(upstream, %error, "the client's body failed");
+    if matches!(error, UpstreamError::RequestBody(_) | UpstreamError::Deadline) {
+        tracing::debug!(upstream, %error, "the client ended the request");
     } else {
         let cause = std::error::Error::source(error).map(ToString::to_string);
         tracing::warn!(upstream, %error, cause, "no answer from the upstream");

@@ -1,7 +1,6 @@
 //! The control runtime: store, key sets, files, operators, orders. No request runs here.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Ready;
 use super::StartError;
+use super::listen::Bound;
 use super::logins;
 use super::logins::{Desks, Users};
 use super::operators;
@@ -78,7 +78,7 @@ pub(super) struct First {
     pub(super) settings: Settings,
     pub(super) store: Option<StoreAddress>,
     pub(super) findings: Findings,
-    pub(super) admin_listener: Option<std::net::TcpListener>,
+    pub(super) admin_listener: Option<Bound>,
     /// Calls of login services, as workers hand them over.
     pub(super) calls: mpsc::Receiver<Asked>,
 }
@@ -117,7 +117,7 @@ struct Fixed {
     public: ListenAddress,
     proxied: TrustedProxies,
     is_secure: bool,
-    admin: Option<SocketAddr>,
+    admin: Option<ListenAddress>,
     store: Option<StoreAddress>,
     workers: Option<usize>,
     http2: Http2Settings,
@@ -204,18 +204,15 @@ impl Control {
             families = Some(known.families);
         }
         let admin = Arc::new(Admin::new(self.metrics.clone(), self.clock.clone(), stored));
-        let mut admin_address = None;
-        if let Some(listener) = admin_listener {
-            let listener =
-                operators::listen(listener).map_err(|e| StartFailure::Other(e.into()))?;
-            admin_address = listener.local_addr().ok();
+        if let Some(bound) = admin_listener {
+            let listener = bound.into_listener().map_err(|e| StartFailure::Other(e.into()))?;
             tasks.spawn(operators::serve(listener, Arc::clone(&admin)));
         }
         let fixed = Fixed::of(&settings);
         self.mark_success();
         let live = Arc::new(Live::new(gateway));
         let tls = tls.map(|tls| Arc::new(LiveTls::new(tls, &self.metrics)));
-        let ready = Ready { live: Arc::clone(&live), tls: tls.clone(), admin_address };
+        let ready = Ready { live: Arc::clone(&live), tls: tls.clone() };
         let mut running = Running {
             control: self,
             kept,
@@ -264,7 +261,7 @@ impl Fixed {
             public: settings.listen.public.clone(),
             proxied: settings.proxied.clone(),
             is_secure: settings.listen.tls.is_some(),
-            admin: settings.listen.admin,
+            admin: settings.listen.admin.clone(),
             store: settings.store.clone(),
             workers: settings.workers,
             http2: settings.http2,
@@ -274,8 +271,8 @@ impl Fixed {
 }
 
 impl Fixed {
-    fn listeners(&self) -> (&ListenAddress, bool, Option<SocketAddr>, &TrustedProxies) {
-        (&self.public, self.is_secure, self.admin, &self.proxied)
+    fn listeners(&self) -> (&ListenAddress, bool, Option<&ListenAddress>, &TrustedProxies) {
+        (&self.public, self.is_secure, self.admin.as_ref(), &self.proxied)
     }
 }
 

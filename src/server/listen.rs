@@ -88,6 +88,20 @@ pub(super) fn bind(address: &ListenAddress, count: usize) -> io::Result<Listener
     }
 }
 
+/// Binds one socket that shares its address with none; where it listens.
+pub(super) fn bind_alone(address: &ListenAddress) -> io::Result<(ListenAddress, Bound)> {
+    match address {
+        ListenAddress::Socket(address) => {
+            let socket = listen(*address, Sharing::Alone)?;
+            Ok((ListenAddress::Socket(socket.local_addr()?), Bound::Tcp(socket)))
+        }
+        ListenAddress::Unix(unix) => {
+            let (file, socket) = unix_socket::bind(unix)?;
+            Ok((address.clone(), Bound::Unix(Arc::new(file), socket)))
+        }
+    }
+}
+
 /// Binds `count` sockets to `address`; among them the kernel spreads connections.
 ///
 /// An address on which anybody listens already is refused. Without the probe a second process would
@@ -98,7 +112,7 @@ fn bind_tcp(address: SocketAddr, count: usize) -> io::Result<Listeners> {
     let mut address = address;
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count.max(1) {
-        let socket = listen(address)?;
+        let socket = listen(address, Sharing::WithWorkers)?;
         // Port 0 is a different one for each socket; the others follow the first.
         address = socket.local_addr()?;
         sockets.push(Bound::Tcp(socket));
@@ -113,8 +127,8 @@ enum Sharing {
     WithWorkers,
 }
 
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = bound(address, Sharing::WithWorkers)?;
+fn listen(address: SocketAddr, sharing: Sharing) -> io::Result<std::net::TcpListener> {
+    let socket = bound(address, sharing)?;
     socket.set_nonblocking(true)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

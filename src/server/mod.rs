@@ -18,7 +18,6 @@ mod unix_socket;
 mod upstreams;
 mod worker;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,7 +113,7 @@ pub struct Server;
 #[derive(Debug)]
 pub struct Running {
     public: ListenAddress,
-    admin: Option<SocketAddr>,
+    admin: Option<ListenAddress>,
     orders: mpsc::Sender<Order>,
     threads: Vec<JoinHandle<()>>,
     access: AccessLog,
@@ -128,7 +127,6 @@ pub struct Running {
 struct Ready {
     live: Arc<Live>,
     tls: Option<Arc<LiveTls>>,
-    admin_address: Option<SocketAddr>,
 }
 
 impl Server {
@@ -149,7 +147,8 @@ impl Server {
         let public = &settings.listen.public;
         let listeners = listen::bind(public, workers)
             .map_err(|error| StartError::Listen(public.to_string(), error))?;
-        let admin_listener = settings.listen.admin.map(listen_for_operators).transpose()?;
+        let operators = settings.listen.admin.as_ref().map(listen_for_operators).transpose()?;
+        let (admin, admin_listener) = operators.unzip();
         let room = Arc::new(Semaphore::new(settings.limits.connections));
         let control = Control {
             path: PathBuf::from(path),
@@ -193,7 +192,7 @@ impl Server {
         let writer = writes_access_lines.then(|| write_lines(access.clone())).transpose()?;
         Ok(Running {
             public: listeners.address,
-            admin: ready.admin_address,
+            admin,
             orders: ordered,
             threads,
             access,
@@ -225,9 +224,8 @@ fn config_error(report: Report) -> StartError {
     StartError::Config(Box::new(report))
 }
 
-fn listen_for_operators(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    std::net::TcpListener::bind(address)
-        .map_err(|error| StartError::Listen(address.to_string(), error))
+fn listen_for_operators(address: &ListenAddress) -> Result<(ListenAddress, Bound), StartError> {
+    listen::bind_alone(address).map_err(|error| StartError::Listen(address.to_string(), error))
 }
 
 fn spawn(
@@ -264,8 +262,8 @@ impl Running {
     }
 
     /// Where operators ask, when they can.
-    pub const fn admin(&self) -> Option<SocketAddr> {
-        self.admin
+    pub const fn admin(&self) -> Option<&ListenAddress> {
+        self.admin.as_ref()
     }
 
     /// The counters of this gateway.

@@ -9,19 +9,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
+use super::listen::{Accepted, Listener};
 use crate::admin::Admin;
 
-/// Makes a listener of one that was bound before there was a runtime.
-pub(super) fn listen(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
 /// Answers operators for as long as it is polled.
-pub(super) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+pub(super) async fn serve(listener: Listener, admin: Arc<Admin>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -29,7 +24,10 @@ pub(super) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
             connections.join_next().await;
         }
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(Accepted::Tcp(stream, _)) => {
+                connections.spawn(answer_operator(stream, Arc::clone(&admin)));
+            }
+            Ok(Accepted::Unix(stream)) => {
                 connections.spawn(answer_operator(stream, Arc::clone(&admin)));
             }
             Err(error) => {
@@ -40,7 +38,10 @@ pub(super) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     }
 }
 
-async fn answer_operator(stream: TcpStream, admin: Arc<Admin>) {
+async fn answer_operator<S>(stream: S, admin: Arc<Admin>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(|request: Request<Incoming>| {
         let response = admin.answer(&request);
         async move { Ok::<_, std::convert::Infallible>(response) }

@@ -28,6 +28,9 @@ pub enum AnswerFault {
     /// The next piece, or the whole, did not come in time.
     #[error("the upstream fell silent within its answer")]
     Late,
+    /// The deadline that the client itself had set passed.
+    #[error("the client's own deadline passed within the answer")]
+    Deadline,
     /// The connection ended before the body did.
     #[error("the upstream ended the answer early")]
     Cut,
@@ -40,6 +43,13 @@ pub enum AnswerFault {
     /// The request's own body could not be read to its end while the answer was under way.
     #[error("the request body ended early: {0}")]
     RequestBody(BodyFault),
+}
+
+impl AnswerFault {
+    /// Whether it tells of a fault of the endpoint's.
+    pub(super) const fn is_of_endpoint(&self) -> bool {
+        !matches!(self, Self::RequestBody(_) | Self::Deadline)
+    }
 }
 
 /// The body of an answer over HTTP/1.1.
@@ -114,7 +124,7 @@ impl LinkBody {
     fn fail(&mut self, fault: &AnswerFault) {
         if let Some(mut source) = self.source.take()
             && let Some(escort) = &mut source.escort
-            && !matches!(fault, AnswerFault::RequestBody(_))
+            && fault.is_of_endpoint()
         {
             escort.load.failed(Instant::now());
         }
@@ -153,7 +163,7 @@ impl LinkBody {
                 escort.late_at = None;
             } else if let Some(deadline) = escort.deadline() {
                 ready!(source.link.poll_alarm(deadline, cx));
-                return Poll::Ready(Err(AnswerFault::Late));
+                return Poll::Ready(Err(escort.lateness()));
             }
         }
         match ready!(read) {

@@ -35,6 +35,8 @@ struct Streaming {
     patience: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
     rules: TrailerRules,
+    /// Whether its sender may be silent while it is told something.
+    listens: bool,
 }
 
 /// What the trailers of a request lose: an upstream that joins them to the head must not be told more
@@ -84,8 +86,32 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        let streaming = Streaming { incoming, left: limit, patience, alarm: None, rules: rules() };
+        let (rules, listens) = (rules(), false);
+        let streaming = Streaming { incoming, left: limit, patience, alarm: None, rules, listens };
         Self(Source::Streaming(Box::new(streaming)))
+    }
+
+    /// The same for a call of gRPC: both sides together may be silent for `patience`.
+    pub fn of_call(
+        incoming: Incoming,
+        limit: u64,
+        patience: Duration,
+        rules: impl FnOnce() -> TrailerRules,
+    ) -> Self {
+        let mut body = Self::streaming(incoming, limit, patience, rules);
+        if let Source::Streaming(streaming) = &mut body.0 {
+            streaming.listens = true;
+        }
+        body
+    }
+
+    /// The other side said something.
+    pub(super) fn answered(&mut self) {
+        if let Source::Streaming(streaming) = &mut self.0
+            && streaming.listens
+        {
+            streaming.alarm = None;
+        }
     }
 
     /// Whether there is nothing to send.

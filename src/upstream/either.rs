@@ -18,7 +18,7 @@ use super::http2::{Opened, Pump, StreamBody};
 use super::link::Link;
 use super::response_body::ResponseBody;
 use super::sending::Sending;
-use super::several::{Escort, count_refusal, next, note};
+use super::several::{Bounds, Escort, count_refusal, next, note};
 use crate::config::UpstreamHttp2;
 use crate::endpoint::Endpoint;
 use crate::endpoint::Load;
@@ -39,20 +39,11 @@ impl Upstreams {
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         let pool = Arc::clone(&errand.destination().pool);
-        let until = pool.settings().total_timeout.map(|timeout| {
-            errand.timeout = errand.timeout.min(timeout);
-            errand.now + timeout
-        });
+        let bounds = Bounds::of(&pool, &mut errand);
         let mut pump = Pump::new(body);
-        let asking = self.ask_either(&pool, &mut errand, &mut pump);
-        let outcome = match until {
-            Some(until) => tokio::time::timeout_at(until.into(), asking)
-                .await
-                .unwrap_or(Err(UpstreamError::ResponseTimeout)),
-            None => asking.await,
-        };
+        let outcome = bounds.wait(self.ask_either(&pool, &mut errand, &mut pump)).await;
         let (answered, load) = outcome.inspect_err(|error| count_refusal(&pool, error))?;
-        let escort = Escort { load, patience: pool.settings().read_timeout, until, late_at: None };
+        let escort = Escort { load, patience: pool.settings().read_timeout, bounds, late_at: None };
         match answered {
             Answered::Link(link, head, sending) => {
                 let (pools, destination) = (Arc::clone(&self.pools), errand.sealed.destination);
@@ -115,6 +106,7 @@ impl Upstreams {
             return self.ask_link(link, endpoint, errand, pump).await;
         }
         let mut again = 0;
+        let mut refused = 0;
         loop {
             let opened = self.shares.take(destination, endpoint).await;
             let mut ticket = match opened.map_err(|error| Failure { error, is_unsent: true })? {
@@ -126,19 +118,26 @@ impl Upstreams {
             let request = http2::request(&errand.sealed, has_body, &endpoint.address.to_string());
             let request = request.map_err(unwritable)?;
             let outcome = http2::exchange(&mut ticket, request, pump, errand.timeout).await;
-            let (error, is_unprocessed) = match outcome {
+            let is_kept = pump.is_kept();
+            let (error, may, is_unprocessed) = match outcome {
                 Ok(answer) => {
                     pump.forget();
                     return Ok(Answered::Stream(Box::new((answer, ticket))));
                 }
-                Err(http2::Lost::Unprocessed(error)) => (error, true),
-                Err(http2::Lost::Other(error)) => (error, false),
+                Err(http2::Lost::Unprocessed(error)) => (error, true, true),
+                // Another endpoint has more room, if there is one; each costs the budget.
+                Err(http2::Lost::Refused(error)) => {
+                    refused += 1;
+                    let pool = &destination.pool;
+                    (error, is_kept && pool.is_single() && pool.may_retry(refused), true)
+                }
+                Err(http2::Lost::Other(error)) => {
+                    let is_broken = matches!(error, UpstreamError::Broken(_));
+                    (error, is_broken && ticket.is_reused && errand.may_repeat, false)
+                }
             };
-            let is_broken = matches!(error, UpstreamError::Broken(_));
-            let is_whole = pump.is_kept();
-            let may = is_unprocessed || (is_broken && ticket.is_reused && errand.may_repeat);
-            if !may || !is_whole || again == MOST_AGAIN {
-                return Err(Failure { error, is_unsent: is_unprocessed && is_whole });
+            if !may || !is_kept || again == MOST_AGAIN {
+                return Err(Failure { error, is_unsent: is_unprocessed && is_kept });
             }
             again += 1;
         }
@@ -185,5 +184,5 @@ fn unwritable(error: http::Error) -> Failure {
     Failure { error: UpstreamError::Broken(error), is_unsent: false }
 }
 
-/// Connections beyond the first on which one endpoint is asked.
+/// Streams beyond the first on which one endpoint is asked.
 const MOST_AGAIN: u32 = 2;

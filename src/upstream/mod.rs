@@ -5,6 +5,7 @@
 mod announce;
 mod answer_body;
 mod body;
+mod call;
 mod chunked;
 mod either;
 mod head;
@@ -68,6 +69,9 @@ pub enum UpstreamError {
     /// The first byte of an answer took longer than `timeout`.
     #[error("the upstream did not answer in time")]
     ResponseTimeout,
+    /// The deadline that the client itself had set passed first.
+    #[error("the client's own deadline passed")]
+    Deadline,
     /// The connection failed or ended before an answer came.
     #[error("the connection to the upstream ended before an answer")]
     Broken(#[source] std::io::Error),
@@ -220,6 +224,7 @@ impl From<&UpstreamError> for Denial {
                 Self::BadGateway
             }
             UpstreamError::ConnectTimeout | UpstreamError::ResponseTimeout => Self::GatewayTimeout,
+            UpstreamError::Deadline => Self::Deadline,
             UpstreamError::RequestBody(BodyFault::TooLarge) => Self::BodyTooLarge,
             UpstreamError::RequestBody(BodyFault::TooSlow) => Self::BodyTimeout,
             UpstreamError::RequestBody(BodyFault::Broken) => Self::BodyBroken,

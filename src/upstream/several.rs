@@ -1,6 +1,7 @@
 //! Sending to one of several endpoints, or to one that is watched or bounded: a place first, then a choice,
 //! then another one if it fails and the request may be repeated.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -11,7 +12,8 @@ use super::Errand;
 use super::Failure;
 use super::UpstreamError;
 use super::Upstreams;
-use super::answer_body::{LinkBody, Source};
+use super::answer_body::{AnswerFault, LinkBody, Source};
+use super::call;
 use super::head::Head;
 use super::link::Link;
 use super::response_body::ResponseBody;
@@ -26,7 +28,7 @@ pub(super) struct Escort {
     /// For each piece of the body.
     pub(super) patience: Option<Duration>,
     /// For the whole of it.
-    pub(super) until: Option<Instant>,
+    pub(super) bounds: Bounds,
     /// When the piece that is waited for is late.
     pub(super) late_at: Option<Instant>,
 }
@@ -37,10 +39,54 @@ impl Escort {
         if self.late_at.is_none() {
             self.late_at = self.patience.map(|patience| Instant::now() + patience);
         }
-        match (self.late_at, self.until) {
-            (Some(late), Some(until)) => Some(late.min(until)),
-            (late, until) => late.or(until),
-        }
+        [self.late_at, self.bounds.until()].into_iter().flatten().min()
+    }
+
+    /// What it is when the deadline has passed.
+    pub(super) fn lateness(&self) -> AnswerFault {
+        if self.bounds.is_callers() { AnswerFault::Deadline } else { AnswerFault::Late }
+    }
+}
+
+/// When a request has to be over, whatever else is in order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// As it is configured.
+    total: Option<Instant>,
+    /// As the client wants it.
+    call: Option<Instant>,
+}
+
+impl Bounds {
+    pub(super) fn of(pool: &Pool, errand: &mut Errand) -> Self {
+        let total = pool.settings().total_timeout.map(|timeout| {
+            // An endpoint that lets it pass is to blame for that.
+            errand.timeout = errand.timeout.min(timeout);
+            errand.now + timeout
+        });
+        Self { total, call: call::deadline(&errand.sealed.parts.headers, errand.now) }
+    }
+
+    fn until(&self) -> Option<Instant> {
+        [self.total, self.call].into_iter().flatten().min()
+    }
+
+    /// Whether the one that the client set has passed.
+    fn is_callers(&self) -> bool {
+        self.call.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Waits for an outcome as long as there is time.
+    pub(super) async fn wait<T>(
+        &self,
+        asking: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
+        let Some(until) = self.until() else { return asking.await };
+        let outcome = tokio::time::timeout_at(until.into(), asking).await;
+        outcome.unwrap_or_else(|_| {
+            let is_callers = self.is_callers();
+            Err(if is_callers { UpstreamError::Deadline } else { UpstreamError::ResponseTimeout })
+        })
     }
 }
 
@@ -51,21 +97,11 @@ impl Upstreams {
         mut sending: Sending,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         let pool = Arc::clone(&errand.destination().pool);
-        let until = pool.settings().total_timeout.map(|timeout| {
-            // An endpoint that lets it pass is to blame for that.
-            errand.timeout = errand.timeout.min(timeout);
-            errand.now + timeout
-        });
-        let asking = self.ask_some(&pool, &mut errand, &mut sending);
-        let outcome = match until {
-            Some(until) => tokio::time::timeout_at(until.into(), asking)
-                .await
-                .unwrap_or(Err(UpstreamError::ResponseTimeout)),
-            None => asking.await,
-        };
+        let bounds = Bounds::of(&pool, &mut errand);
+        let outcome = bounds.wait(self.ask_some(&pool, &mut errand, &mut sending)).await;
         let (link, head, load) = outcome.inspect_err(|error| count_refusal(&pool, error))?;
         let patience = pool.settings().read_timeout;
-        let escort = Some(Box::new(Escort { load, patience, until, late_at: None }));
+        let escort = Some(Box::new(Escort { load, patience, bounds, late_at: None }));
         let (pools, destination) = (Arc::clone(&self.pools), errand.sealed.destination);
         // A connection that tells of one client is not for the next.
         let keeps_alive = head.keeps_alive && destination.announces.is_none();
@@ -159,7 +195,7 @@ impl UpstreamError {
             | Self::ResponseTimeout
             | Self::Broken(_)
             | Self::Refused(_) => true,
-            Self::RequestBody(_) | Self::Full | Self::Unfit => false,
+            Self::Deadline | Self::RequestBody(_) | Self::Full | Self::Unfit => false,
         }
     }
 }
@@ -171,6 +207,7 @@ pub(super) fn count_refusal(pool: &Pool, error: &UpstreamError) {
         UpstreamError::Connect(_)
         | UpstreamError::ConnectTimeout
         | UpstreamError::ResponseTimeout
+        | UpstreamError::Deadline
         | UpstreamError::Broken(_)
         | UpstreamError::Refused(_)
         | UpstreamError::RequestBody(_) => {}

@@ -126,6 +126,25 @@ fn explain_tells_of_checks_that_nobody_makes() {
 }
 
 #[test]
+fn explain_tells_what_a_page_of_another_origin_may() {
+    let folder = Folder::gateway();
+    let cors =
+        "  - { match: \"GET /page\", to: api, cors: { origins: [\"https://a.test\"] } }\nshutdown:";
+    folder.write("portcullis.yaml", &CONFIGURATION.replace("shutdown:", cors));
+    let asks = |origin: &str, method: &str| {
+        let origin = format!("Origin: {origin}");
+        let method = format!("Access-Control-Request-Method: {method}");
+        folder.run(&["explain", "OPTIONS", "/page", "-H", &origin, "-H", &method])
+    };
+    let said = asks("https://a.test", "GET");
+    assert!(said.code == 0 && said.out.contains("the gateway answers the preflight"), "{said:?}");
+    let said = asks("https://b.test", "GET");
+    assert!(said.code == 1 && said.out.contains("not among `cors.origins`"), "{said:?}");
+    let said = asks("https://a.test", "PUT");
+    assert!(said.code == 1 && !said.out.contains("preflight"), "{said:?}");
+}
+
+#[test]
 fn applications_are_kept_beside_the_configuration_that_names_them() {
     let folder = Folder::gateway();
     std::fs::create_dir(folder.path("etc")).unwrap();

@@ -75,7 +75,7 @@ fn readiness_fails_before_anything_else_changes() {
     setup.delay = "2s".into();
     let world = setup.start();
     assert_eq!(world.admin("/readyz").status(), 200);
-    let (public, admin) = (world.public(), world.running.admin().unwrap());
+    let (public, admin) = (world.public(), world.running.admin().unwrap().socket().unwrap());
     let (running, _upstream) = world.stopping();
     let stop = thread::spawn(move || running.drain());
     let deadline = Instant::now() + Duration::from_secs(2);

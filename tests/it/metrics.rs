@@ -2,7 +2,6 @@
 
 use crate::world::APP_KEY;
 use crate::world::Ask;
-use crate::world::Client;
 use crate::world::Issuer;
 use crate::world::Setup;
 use crate::world::TOKEN;
@@ -21,7 +20,7 @@ fn health_and_metrics_are_on_the_admin_port_only() {
         assert_eq!(world.admin(target).status(), 404, "{target}");
     }
     for method in ["POST", "DELETE", "TRACE"] {
-        let mut client = Client::connect(world.running.admin().unwrap());
+        let mut client = world.connect_to_admin();
         client.send(
             format!("{method} /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
                 .as_bytes(),

@@ -249,6 +249,26 @@ fn what_is_unwise_is_told() {
 }
 
 #[test]
+fn operators_ask_at_a_socket_of_their_own() {
+    let (_folder, path) = place();
+    let public = path.with_extension("public");
+    let mut setup = at(&public);
+    setup.admin = format!("\"unix:{}\"", path.display());
+    let world = setup.start();
+    assert_eq!(world.admin("/readyz").status(), 200);
+    assert!((world.metric("portcullis_connections") - 0.0).abs() < 0.1);
+    world.deny(&Ask::get("/readyz").signed(), &[404]);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o660);
+    drop(world);
+    assert!(!path.exists() && !public.exists());
+    let mut setup = at(&path);
+    setup.admin = setup.public.clone();
+    let why = setup.try_start().err().unwrap();
+    assert!(why.contains("cannot listen on unix:"), "{why}");
+    assert!(!path.exists(), "nobody listens");
+}
+
+#[test]
 fn a_client_that_goes_away_is_noticed() {
     let upstream = Upstream::scripted(|_, _| vec![Step::Silence]);
     let (_folder, path) = place();

@@ -38,11 +38,7 @@ fn opening() -> Ask {
 }
 
 fn bare_opening() -> Ask {
-    Ask::get("/api/socket")
-        .field("Connection", "keep-alive, Upgrade")
-        .field("Upgrade", "websocket")
-        .field("Sec-WebSocket-Version", 13)
-        .field("Sec-WebSocket-Key", KEY)
+    Ask::get("/api/socket").opening()
 }
 
 fn agreement() -> String {

@@ -4,10 +4,8 @@
 
 use std::fs;
 
-use tempfile::TempDir;
-
-use crate::programs::command;
-use crate::programs::run;
+use crate::programs::install;
+use crate::programs::said;
 use crate::world::process::Process;
 
 /// The document's example, and what it says of later calls, with the answers printed.
@@ -50,22 +48,12 @@ const PRINTED: &str = "\
 #[test]
 fn a_documented_client_logs_in_and_calls() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("package.json"), r#"{ "private": true }"#).unwrap();
     fs::write(folder.path().join("client.mjs"), CLIENT).unwrap();
-    said("npm", &folder, &["install", "--no-audit", "axios"]);
+    install(folder.path(), "axios");
     let mut demo = Process::start(folder.path(), &["demo", "--port", "0"]);
     let line = demo.line("  gateway");
     let address = line.split_whitespace().last().unwrap();
-    assert_eq!(said("node", &folder, &["client.mjs", address]), PRINTED);
+    assert_eq!(said(folder.path(), "node", &["client.mjs", address]), PRINTED);
     demo.signal("INT");
     assert_eq!(demo.end().0, Some(0));
-}
-
-/// What a program says, which must be content.
-fn said(program: &str, folder: &TempDir, arguments: &[&str]) -> String {
-    let mut command = command(program);
-    command.current_dir(folder).args(arguments);
-    let (is_content, said) = run(command);
-    assert!(is_content, "{program}: {said}");
-    said
 }

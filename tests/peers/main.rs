@@ -18,6 +18,7 @@ mod world;
 
 #[cfg(feature = "npm")]
 mod axios;
+mod browser;
 mod cost;
 mod curl;
 mod fronts;
@@ -28,5 +29,6 @@ mod nginx_upstream;
 mod promtool;
 mod reloads;
 mod scanners;
+mod sockets;
 mod start_rss;
 mod strace;

@@ -38,6 +38,7 @@ enum Verdict {
     Unread { status: u16 },
     Denied(Box<Denied>),
     Entered(String),
+    Preflight,
     Pending(String),
     Allowed(Box<Allowed>),
 }
@@ -90,6 +91,7 @@ impl Telling {
                     Verdict::Pending(pending.route().target.name().to_owned())
                 }
                 Decision::Enter(entry) => Verdict::Entered(entry.door().service.name.clone()),
+                Decision::Preflight(_) => Verdict::Preflight,
                 Decision::Deny(denial) => Verdict::Denied(Box::new(Denied::of(&denial))),
             },
         }
@@ -97,7 +99,7 @@ impl Telling {
 
     pub(super) const fn is_allowed(&self) -> bool {
         match self.verdict {
-            Verdict::Allowed(_) | Verdict::Entered(_) => true,
+            Verdict::Allowed(_) | Verdict::Entered(_) | Verdict::Preflight => true,
             Verdict::Pending(_) | Verdict::Denied(_) | Verdict::Unread { .. } => false,
         }
     }
@@ -128,6 +130,9 @@ impl Telling {
                 "decision",
                 &format!("allowed, to upstream `{upstream}`, once the user showed a second factor"),
             ),
+            Verdict::Preflight => {
+                say("decision", "allowed: the gateway answers the preflight itself")
+            }
             Verdict::Entered(service) => {
                 say("decision", &format!("allowed, to the login service `{service}`"))
             }
@@ -165,6 +170,7 @@ impl Telling {
                 )
             }
             Verdict::Pending(upstream) => ("second_factor", json!({"upstream": upstream})),
+            Verdict::Preflight => ("preflight", json!({})),
             Verdict::Entered(service) => ("login", json!({"name": service})),
             Verdict::Allowed(allowed) => {
                 let Allowed { upstream, address, request, headers } = &**allowed;

@@ -20,6 +20,7 @@ use crate::dialect::CallKind;
 use crate::dialect::Caller;
 use crate::dialect::Dialect;
 use crate::gateway::checks::UserGate;
+use crate::gateway::cors::Cors;
 use crate::gateway::denial::Kind;
 use crate::gateway::door::{Door, Service};
 use crate::gateway::kept::Kept;
@@ -82,7 +83,7 @@ pub(super) fn keys(
 /// The routes that lead to the calls of all services.
 pub(super) fn routes(
     names: &Names,
-    services: &[Arc<Service>],
+    (services, cors): (&[Arc<Service>], Option<&Arc<Cors>>),
     (settings, kept): (&Settings, &Kept),
     findings: &mut Findings,
 ) -> Vec<(Pattern, Arc<Route>, At<String>)> {
@@ -104,7 +105,7 @@ pub(super) fn routes(
             let texts = call.matches.iter().map(|place| place.pattern(host));
             routes.extend(texts.filter_map(|text| {
                 let text = At { value: text, place: login.dialect.place };
-                let route = Arc::new(route(&door, access.clone(), kept));
+                let route = Arc::new(route(&door, access.clone(), cors, kept));
                 Some((pattern(&text, findings)?, route, text))
             }));
         }
@@ -149,9 +150,10 @@ fn access(names: &Names, login: &LoginSettings, findings: &mut Findings) -> Opti
     Some(Access::Guarded(require))
 }
 
-fn route(door: &Arc<Door>, access: Access, kept: &Kept) -> Route {
+fn route(door: &Arc<Door>, access: Access, cors: Option<&Arc<Cors>>, kept: &Kept) -> Route {
     let id = format!("{}:{}", door.service.name, door.kind.name());
     Route {
+        cors: cors.cloned(),
         websocket_idle: None,
         metrics: RouteMetrics::new(&kept.metrics, &id),
         id: RouteId::new(id),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::AccessLogRules;
 use super::Gateway;
 use super::checks::Checks;
+use super::cors::Cors;
 use super::identity::IdentityNames;
 use super::kept::Kept;
 use super::route::Destination;
@@ -61,10 +62,16 @@ impl Gateway {
         let compiled = checks::compile(loaded, common, offered, findings);
         loaded.named_files.extend(secrets.into_named_files());
         let names = Names::new(loaded);
-        let calls = logins::routes(&names, offered, (settings, kept), findings);
+        let cors = settings.cors.clone().map(|cors| Arc::new(Cors::new(cors)));
+        let calls = logins::routes(&names, (offered, cors.as_ref()), (settings, kept), findings);
         let known = compiled.as_ref().map_or(&[][..], |compiled| &compiled.checks);
-        let ground = (settings, kept, &transports);
-        let routes = routes::compile((&names, known), loaded, ground, calls, findings);
+        let routes = routes::compile(
+            (&names, known),
+            loaded,
+            (settings, kept, &transports),
+            (calls, cors.as_ref()),
+            findings,
+        );
         let (_, compiled, routes) = (services?, compiled?, routes?);
         if findings.has_errors() {
             return None;
@@ -87,8 +94,11 @@ impl Gateway {
                 tokens: compiled.tokens,
                 kept: compiled.kept,
             }),
+            has_cors: routes.has_cors,
+            cors,
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
+            stream_idle: settings.streams.idle,
             stream_grace: settings.streams.grace,
             vouching: kept.vouching.clone(),
             access_log: AccessLogRules {

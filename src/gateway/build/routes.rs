@@ -10,6 +10,7 @@ use super::requirements;
 use super::requirements::Names;
 use super::transports::Transports;
 use crate::config::At;
+use crate::config::CorsSettings;
 use crate::config::Findings;
 use crate::config::Loaded;
 use crate::config::RouteEntry;
@@ -20,6 +21,7 @@ use crate::config::UpstreamSettings;
 use crate::config::is_ours;
 use crate::dialect::SecondFactor;
 use crate::gateway::checks::{Check, Gate};
+use crate::gateway::cors::Cors;
 use crate::gateway::denial::Kind;
 use crate::gateway::identity::Fact;
 use crate::gateway::identity::ForwardRule;
@@ -46,6 +48,8 @@ pub(super) struct Routes {
     pub(super) identity_names: Vec<HeaderName>,
     /// By which paths are judged that no route encloses.
     pub(super) fallback: Option<Require>,
+    /// Whether any route lets other origins in.
+    pub(super) has_cors: bool,
     /// Every upstream, whether a route leads there or not.
     pub(super) destinations: Vec<Arc<Destination>>,
 }
@@ -61,13 +65,18 @@ struct Ground<'g> {
     has_default: bool,
     forward: Vec<ForwardRule>,
     destinations: BTreeMap<&'g str, Arc<Destination>>,
+    /// That of `defaults`.
+    cors: Option<Arc<Cors>>,
 }
+
+/// The routes of login services, made elsewhere.
+type Calls = Vec<(Pattern, Arc<Route>, At<String>)>;
 
 pub(super) fn compile(
     (names, checks): (&Names, &[Check]),
     loaded: &Loaded,
     (settings, kept, transports): (&Settings, &Kept, &Transports<'_>),
-    calls: Vec<(Pattern, Arc<Route>, At<String>)>,
+    (calls, cors): (Calls, Option<&Arc<Cors>>),
     findings: &mut Findings,
 ) -> Option<Routes> {
     let document = &loaded.document;
@@ -82,8 +91,18 @@ pub(super) fn compile(
         })
         .collect();
     let has_default = document.defaults.require.is_some();
-    let ground =
-        Ground { names, checks, settings, kept, fallback, has_default, forward, destinations };
+    let cors = cors.cloned();
+    let ground = Ground {
+        names,
+        checks,
+        settings,
+        kept,
+        fallback,
+        has_default,
+        forward,
+        destinations,
+        cors,
+    };
     let mut compiled = Vec::with_capacity(document.routes.len() + calls.len());
     let mut written = Vec::with_capacity(document.routes.len() + calls.len());
     if document.routes.is_empty() && document.login.is_empty() {
@@ -115,11 +134,11 @@ pub(super) fn compile(
     let identity_names =
         compiled.iter().flat_map(|(_, route)| &route.forward).chain(&ground.forward);
     let identity_names = identity_names.map(|rule| rule.name.clone()).collect();
+    let has_cors = compiled.iter().any(|(_, route)| route.cors.is_some());
     let destinations = ground.destinations.values().map(Arc::clone).collect();
+    let fallback = ground.fallback;
     match RouteTable::build(compiled) {
-        Ok(table) => {
-            Some(Routes { table, identity_names, fallback: ground.fallback, destinations })
-        }
+        Ok(table) => Some(Routes { table, identity_names, fallback, has_cors, destinations }),
         Err(conflicts) => {
             for conflict in conflicts {
                 report(conflict, &written, findings);
@@ -186,8 +205,13 @@ impl Ground<'_> {
             response_timeout: numbers.timeout.unwrap_or(timeout),
             body_limit: numbers.body.unwrap_or(self.settings.limits.body),
             websocket_idle: opens_websockets.then_some(self.settings.streams.idle),
+            cors: self.cors(numbers.cors),
             metrics: RouteMetrics::new(&self.kept.metrics, id),
         })
+    }
+
+    fn cors(&self, own: Option<CorsSettings>) -> Option<Arc<Cors>> {
+        own.map(|own| Arc::new(Cors::new(own))).or_else(|| self.cors.clone())
     }
 
     /// How a second factor is shown on a route that is marked so.

@@ -43,6 +43,7 @@ pub(super) async fn serve<S: Stream>(
     let mut io = Watched {
         inner: TokioIo::new(stream),
         read: Bytes::new(),
+        whole: Vec::new(),
         activity: Arc::clone(&activity),
         lingering: Lingering::NotYet,
     };
@@ -90,12 +91,14 @@ async fn converse<S: Stream>(
     let mut connection = protocol().keep_alive(!is_last).serve_connection(io, service);
     let mut alarm = pin!(tokio::time::sleep(patience.head));
     let mut draining = pin!(worker.draining.notified());
+    // Whether the alarm and the order to drain will wake us: they need not be asked until then.
+    let mut will_be_woken = false;
     let is_idle = poll_fn(|cx| {
         if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(outcome.map(|()| false));
         }
-        // Polled once to leave the waker; later the flag alone is read.
-        if !is_last && (worker.is_draining() || draining.as_mut().poll(cx).is_ready()) {
+        let is_told = !will_be_woken && draining.as_mut().poll(cx).is_ready();
+        if !is_last && (is_told || worker.is_draining()) {
             is_last = true;
             Pin::new(&mut connection).graceful_shutdown();
             if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
@@ -108,7 +111,12 @@ async fn converse<S: Stream>(
             && alarm.deadline() > due.into()
         {
             alarm.as_mut().reset(due.into());
+            will_be_woken = false;
         }
+        if will_be_woken && !alarm.is_elapsed() {
+            return Poll::Pending;
+        }
+        will_be_woken = true;
         while alarm.as_mut().poll(cx).is_ready() {
             match activity.due(patience) {
                 Some(due) if due <= Instant::now() => {
@@ -129,10 +137,11 @@ async fn converse<S: Stream>(
     let Parts { mut io, read_buf, .. } = connection.into_parts();
     // Still behind what the connection itself had not taken.
     io.read = if io.read.is_empty() { read_buf } else { [&*read_buf, &*io.read].concat().into() };
-    Ok(match tunnel {
-        Some(tunnel) => Next::Tunnel(Box::new(tunnel), Box::new(io)),
-        None => Next::Idle(io),
-    })
+    if let Some(tunnel) = tunnel {
+        return Ok(Next::Tunnel(Box::new(tunnel), Box::new(io)));
+    }
+    io.whole = Vec::new();
+    Ok(Next::Idle(io))
 }
 
 /// How HTTP is read from a client, wherever it is.
@@ -302,6 +311,8 @@ struct Watched<S: Stream> {
     inner: TokioIo<S>,
     /// What was read and not used; it is read again.
     read: Bytes,
+    /// Where short answers are put together.
+    whole: Vec<u8>,
     activity: Arc<Activity>,
     lingering: Lingering,
 }
@@ -418,25 +429,26 @@ impl<S: Stream> Write for Watched<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         // A head and a short body: one plain write of their copy costs the kernel less than two pieces.
-        let mut copy = [0; COPIED];
-        if let Some(length) = gather(bufs, &mut copy) {
-            let copied = copy.get(..length).unwrap_or_default();
-            let outcome = Pin::new(&mut self.inner).poll_write(cx, copied);
-            return self.activity.wrote(outcome);
-        }
-        let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        let this = &mut *self;
+        let outcome = if gather(bufs, &mut this.whole) {
+            Pin::new(&mut this.inner).poll_write(cx, &this.whole)
+        } else {
+            Pin::new(&mut this.inner).poll_write_vectored(cx, bufs)
+        };
         self.activity.wrote(outcome)
     }
 }
 
-/// Copies all of `bufs` behind one another, when they fit.
-fn gather(bufs: &[io::IoSlice<'_>], copy: &mut [u8; COPIED]) -> Option<usize> {
-    let mut length = 0_usize;
+/// Copies all of `bufs` behind one another, when they are few bytes; false when they are more.
+fn gather(bufs: &[io::IoSlice<'_>], whole: &mut Vec<u8>) -> bool {
+    whole.clear();
     for buf in bufs {
-        copy.get_mut(length..length.checked_add(buf.len())?)?.copy_from_slice(buf);
-        length += buf.len();
+        if buf.len() > COPIED - whole.len() {
+            return false;
+        }
+        whole.extend_from_slice(buf);
     }
-    Some(length)
+    true
 }
 
 /// How long a connection keeps what it needs for another request.

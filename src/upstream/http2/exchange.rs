@@ -24,8 +24,10 @@ use crate::upstream::UpstreamError;
 /// Why no answer came.
 #[derive(Debug)]
 pub(in crate::upstream) enum Lost {
-    /// The upstream says, or it is plain, that it did nothing about the request.
+    /// It is plain that the upstream did nothing about the request: its connection comes to an end.
     Unprocessed(UpstreamError),
+    /// The upstream says that it did nothing about the request, since it has too much to do.
+    Refused(UpstreamError),
     /// Whether it did is unknown, or it does not matter.
     Other(UpstreamError),
 }
@@ -115,7 +117,10 @@ impl Wait {
 fn lost(error: h2::Error) -> Lost {
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     let is_behind = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
-    let is_unprocessed = error.is_remote() && (is_refused || is_behind);
-    let error = UpstreamError::Broken(io(error));
-    if is_unprocessed { Lost::Unprocessed(error) } else { Lost::Other(error) }
+    let lost = match (error.is_remote(), is_refused, is_behind) {
+        (true, true, _) => Lost::Refused,
+        (true, false, true) => Lost::Unprocessed,
+        _ => Lost::Other,
+    };
+    lost(UpstreamError::Broken(io(error)))
 }

@@ -87,6 +87,13 @@ impl Pump {
         self.is_done = self.is_empty;
     }
 
+    /// The upstream said something.
+    pub(super) fn answered(&mut self) {
+        if let Some(body) = &mut self.body {
+            body.answered();
+        }
+    }
+
     /// Nobody will ask for it again.
     pub(in crate::upstream) fn forget(&mut self) {
         self.kept.forget();

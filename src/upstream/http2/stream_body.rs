@@ -81,7 +81,7 @@ impl StreamBody {
 
     fn fail(&mut self, fault: &AnswerFault) {
         if let Some(mut source) = self.source.take()
-            && !matches!(fault, AnswerFault::RequestBody(_))
+            && fault.is_of_endpoint()
         {
             source.escort.load.failed(Instant::now());
         }
@@ -122,6 +122,7 @@ impl Source {
         let data = self.answer.poll_data(cx);
         if data.is_ready() {
             self.escort.late_at = None;
+            self.pump.answered();
         } else if let Some(deadline) = self.escort.deadline() {
             let deadline = deadline.into();
             let alarm =
@@ -130,7 +131,7 @@ impl Source {
                 alarm.as_mut().reset(deadline);
             }
             ready!(alarm.as_mut().poll(cx));
-            return Poll::Ready(Err(AnswerFault::Late));
+            return Poll::Ready(Err(self.escort.lateness()));
         }
         let data = ready!(data).transpose();
         Poll::Ready(data.map_err(|error| AnswerFault::Connection(io(error))))

@@ -1,6 +1,7 @@
 //! What is particular to HTTP/2. What both protocols share is sent over both where it is tested.
 
 mod attacks;
+mod calls;
 mod cut;
 mod deadlines;
 mod decision;

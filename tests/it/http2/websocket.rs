@@ -15,6 +15,7 @@ use crate::world::Message;
 use crate::world::Record;
 use crate::world::Setup;
 use crate::world::Step;
+use crate::world::TOKEN;
 use crate::world::Upstream;
 use crate::world::World;
 use crate::world::http2::{END_STREAM, NO_ERROR, PROTOCOL_ERROR};
@@ -369,4 +370,29 @@ fn a_stop_lets_sockets_go_on_until_its_grace() {
     stop.join().unwrap();
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_foreign_page_opens_none_with_what_a_browser_keeps() {
+    let checks = "\n  user: { jwt: [ { issuer: \"https://id.test\", audience: orders, algorithms: [ES256], \
+                  jwks: \"file:keys.json\", cookie: token } ] }\n";
+    let routes =
+        ROUTES.replace("websocket }", "websocket, cors: { origins: [\"https://app.test\"] } }");
+    let mut setup = setup(server(|| vec![Step::Silence])).checks(checks);
+    setup.routes = routes;
+    let world = setup.defaults("{ require: user }").start();
+    let cookie = format!("token={}", TOKEN.as_str());
+    let asking = |origin: &str| {
+        let ask = Ask::get("/api/socket").field("Cookie", &cookie);
+        opening(ask.field("Origin", origin))
+    };
+    for origin in ["https://evil.test", "https://app.test:8443", "http://app.test", "null", ""] {
+        refused(&world, &asking(origin), &Ok(403));
+    }
+    let mut client = world.connect_http2();
+    let named = client.headers(0, &asking("https://app.test"));
+    assert_eq!(client.begun(named).map(|answer| answer.status()), Ok(200));
+    // Who tells no origin is no browser.
+    let silent = client.headers(0, &opening(Ask::get("/api/socket").field("Cookie", &cookie)));
+    assert_eq!(client.begun(silent).map(|answer| answer.status()), Ok(200));
 }

@@ -45,6 +45,7 @@ impl Machines {
         let routes = r#"
   - { match: "* /public/**", to: api, public: true }
   - { match: "* /api/**", to: api }
+  - { match: "GET /socket", to: api, upgrade: websocket, cors: { origins: ["https://app.test"] } }
 {both}  - { match: "* /maybe/**", to: api, require: "machine?" }
   - { match: "* /either/**", to: api, require: "machine or user" }
   - { match: "* /named/**", to: api, allow: 'certificate.subject == "CN=billing" && "billing.test" in certificate.dns' }
@@ -87,6 +88,22 @@ impl Machines {
 
 fn get(path: &str) -> Ask {
     Ask::get(path)
+}
+
+/// A browser shows it whoever's page opens the socket.
+#[test]
+fn a_certificate_opens_no_socket_for_a_foreign_page() {
+    for keys in ["", "principal: user"] {
+        let machines = Machines::new(keys);
+        let client = machines.showing(&machines.certify("anna", &[]));
+        let opening = || get("/socket").opening();
+        for origin in ["https://evil.test", "https://gw.test", "null"] {
+            machines.refused(&client, &opening().field("Origin", origin), 403);
+        }
+        machines.passes(&client, &opening().field("Origin", "https://app.test"));
+        machines.passes(&client, &opening());
+        machines.passes(&client, &get("/socket").field("Origin", "https://evil.test"));
+    }
 }
 
 #[test]

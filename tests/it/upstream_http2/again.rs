@@ -33,7 +33,7 @@ fn a_body_goes_again_with_what_is_asked_again_as_far_as_it_is_kept() {
         };
         let upstream =
             H2Upstream::scripted(move |n, head| refusing(n + usize::from(size > 1), head));
-        let world = behind(&upstream, "");
+        let world = behind(&upstream, ", retry: { attempts: 2 }");
         let body: Vec<u8> = (0..=u8::MAX).cycle().take(size).collect();
         let answer = world.answer(&post("/open/a", &body));
         if is_again {
@@ -137,5 +137,44 @@ fn what_may_have_been_done_is_not_asked_again() {
     let upstream = H2Upstream::scripted(|_, _| Plan::Reset(Reason::REFUSED_STREAM));
     let world = behind(&upstream, "");
     assert_eq!(world.answer(&get("/open/a")).status(), 502);
-    assert_eq!(upstream.record().streams.len(), 3, "not for ever");
+    assert_eq!(upstream.record().streams.len(), 2, "once");
+}
+
+#[test]
+fn what_was_refused_is_asked_again_within_the_bounds_of_repetitions() {
+    for (retry, requests, streams) in [
+        ("attempts: 0", 1, 1),
+        ("attempts: 1, budget: 0", 1, 1),
+        ("attempts: 2", 1, 3),
+        // Ten are saved up at the start, and each request adds a fifth.
+        ("attempts: 1, budget: 20", 20, 20 + 10 + 3),
+    ] {
+        let upstream = H2Upstream::scripted(|_, _| Plan::Reset(Reason::REFUSED_STREAM));
+        let world = behind(&upstream, &format!(", retry: {{ {retry} }}"));
+        for _ in 0..requests {
+            assert_eq!(world.answer(&get("/open/a")).status(), 502, "{retry}");
+        }
+        assert_eq!(upstream.record().streams.len(), streams, "{retry}");
+    }
+}
+
+#[test]
+fn what_one_endpoint_refused_is_asked_of_another() {
+    let full = H2Upstream::scripted(|_, _| Plan::ReadAndReset(Reason::REFUSED_STREAM));
+    let free = H2Upstream::echo();
+    let endpoints = format!("endpoints: [\"{}\", \"{}\"]", full.url(), free.url());
+    let keys =
+        format!("{endpoints}, http2: always, balance: round_robin, eject: {{ failures: 1000 }}");
+    let world = setup(&keys).start();
+    for number in 0..6 {
+        let target = format!("/open/{number}");
+        let answer = world.answer(&post(&target, b"body"));
+        assert_eq!((answer.status(), answer.body.as_slice()), (200, &b"body"[..]));
+    }
+    let refused: Vec<_> = full.record().streams.into_iter().map(|one| one.head).collect();
+    assert!(!refused.is_empty());
+    let mut paths: Vec<_> = refused.iter().map(|head| head.uri().path()).collect();
+    paths.dedup();
+    assert_eq!(paths.len(), refused.len(), "none of it twice");
+    assert_eq!(free.record().streams.len(), 6);
 }

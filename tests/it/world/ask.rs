@@ -58,6 +58,14 @@ impl Ask {
         self.field("Authorization", format!("Bearer {token}"))
     }
 
+    /// Opens a WebSocket.
+    pub fn opening(self) -> Self {
+        self.field("Connection", "keep-alive, Upgrade")
+            .field("Upgrade", "websocket")
+            .field("Sec-WebSocket-Version", 13)
+            .field("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+    }
+
     /// Uses another request line.
     pub fn with_line(mut self, line: impl Into<Vec<u8>>) -> Self {
         self.line = line.into();

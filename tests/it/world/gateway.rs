@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use portcullis::clock::Clock;
 use portcullis::clock::Timestamp;
+use portcullis::config::ListenAddress;
 use portcullis::id::Digest;
 use portcullis::server::Options;
 use portcullis::server::Running;
@@ -22,8 +23,6 @@ use super::Ask;
 use super::Client;
 use super::End;
 use super::Gone;
-use super::Http2;
-use super::Line;
 use super::Message;
 use super::TOKEN;
 use super::Upstream;
@@ -57,6 +56,8 @@ pub struct Setup {
     pub grace: String,
     /// The value of `listen.public`.
     pub public: String,
+    /// The value of `listen.admin`.
+    pub admin: String,
     /// Whether files are watched.
     pub is_watching: bool,
     /// The value of `access_log`.
@@ -110,6 +111,7 @@ impl Setup {
             delay: "0s".into(),
             grace: "10s".into(),
             public: "\"127.0.0.1:0\"".into(),
+            admin: "\"127.0.0.1:0\"".into(),
             is_watching: false,
             access_log: "{ enabled: false }".into(),
             clock: Clock::manual(Timestamp::from_seconds(NOW)),
@@ -206,10 +208,11 @@ impl Setup {
     pub fn text(&self) -> String {
         let digest = Digest::of(APP_KEY.as_bytes());
         let Self { checks, routes, defaults, upstream_keys, extra, upstream, .. } = self;
-        let Self { delay, grace, access_log, more_upstreams, public, listen_keys, .. } = self;
+        let Self { delay, grace, access_log, more_upstreams, public, admin, listen_keys, .. } =
+            self;
         let url = upstream.url();
         format!(
-            "listen: {{ public: {public}, admin: \"127.0.0.1:0\"{listen_keys} }}\n\
+            "listen: {{ public: {public}, admin: {admin}{listen_keys} }}\n\
              access_log: {access_log}\n\
              shutdown: {{ delay: {delay}, grace: {grace} }}\n\
              upstreams: {{ api: {{ url: \"{url}\"{upstream_keys} }}{more_upstreams} }}\n\
@@ -274,7 +277,16 @@ pub struct World {
     controls: AtomicUsize,
     control: String,
     wires: &'static [Wire],
-    tls: Option<TlsClient>,
+    /// What connections are opened with, where that is TLS.
+    pub(super) tls: Option<TlsClient>,
+}
+
+#[track_caller]
+fn connect(to: &ListenAddress) -> Client {
+    match to.unix() {
+        Some(unix) => Client::connect_unix(&unix.path),
+        None => Client::connect(to.socket().unwrap()),
+    }
 }
 
 /// What a request is sent over.
@@ -297,36 +309,6 @@ impl World {
         Setup::new().over_both().start()
     }
 
-    /// A new connection that speaks HTTP/2.
-    #[track_caller]
-    pub fn connect_http2(&self) -> Http2 {
-        self.connect_http2_with(&[])
-    }
-
-    /// The same with more settings.
-    #[track_caller]
-    pub fn connect_http2_with(&self, settings: &[(u16, u32)]) -> Http2 {
-        Http2::over(self.line("h2"), settings)
-    }
-
-    /// A new connection that may speak HTTP/2 and says nothing yet.
-    #[track_caller]
-    pub fn silent_http2(&self) -> Http2 {
-        Http2::silent(self.line("h2"))
-    }
-
-    #[track_caller]
-    fn line(&self, protocol: &str) -> Line {
-        if let Some(unix) = self.running.public().unix() {
-            return Line::connect_unix(&unix.path).expect("the gateway listens");
-        }
-        let to = self.public();
-        match &self.tls {
-            None => Line::connect(to).expect("the gateway listens"),
-            Some(client) => client.speak(to, protocol).expect("a handshake"),
-        }
-    }
-
     /// Uses another token for the good request that follows each refusal.
     pub fn with_control(mut self, token: &str) -> Self {
         self.control = token.into();
@@ -337,12 +319,6 @@ impl World {
     #[track_caller]
     pub fn public(&self) -> SocketAddr {
         self.running.public().socket().expect("a port")
-    }
-
-    /// A new connection to the public port.
-    #[track_caller]
-    pub fn connect(&self) -> Client {
-        Client::over(self.line("http/1.1"))
     }
 
     #[track_caller]
@@ -448,10 +424,16 @@ impl World {
         }
     }
 
+    /// A new connection for operators.
+    #[track_caller]
+    pub fn connect_to_admin(&self) -> Client {
+        connect(self.running.admin().expect("an admin listener"))
+    }
+
     /// Asks the admin port.
     #[track_caller]
     pub fn admin(&self, target: &str) -> Message {
-        let mut client = Client::connect(self.running.admin().expect("an admin listener"));
+        let mut client = self.connect_to_admin();
         client.send(format!("GET {target} HTTP/1.1\r\nHost: admin\r\n\r\n").as_bytes());
         client.answer("GET").unwrap()
     }

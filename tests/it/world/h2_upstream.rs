@@ -32,6 +32,8 @@ pub enum Plan {
     Echo,
     /// Answers 200 at once, and sends each piece back as it comes.
     Mirror,
+    /// Answers a call of gRPC: these messages at once, each piece back as it comes, then this status.
+    Call(Vec<&'static [u8]>, u16),
     /// Answers with this, once the request is whole.
     Answer(Vec<(&'static str, &'static str)>, Bytes),
     /// Answers with this before it reads anything.
@@ -229,16 +231,14 @@ impl Shared {
                     let _gone = out.send_data(Bytes::new(), true);
                 }
             }
+            Plan::Call(messages, status) => {
+                self.answer_call(number, (&mut body, answer), (messages, status)).await;
+            }
             Plan::Answer(fields, content) => {
                 if !self.read(number, &mut body, None).await {
                     return;
                 }
-                let mut response = Response::builder();
-                for (name, value) in fields {
-                    response = response.header(name, value);
-                }
-                let response = response.body(()).unwrap();
-                let mut out = answer.send_response(response, content.is_empty()).unwrap();
+                let mut out = answer.send_response(head_of(fields), content.is_empty()).unwrap();
                 if !content.is_empty() {
                     send(&mut out, content, true).await;
                 }
@@ -270,6 +270,25 @@ impl Shared {
                 let reason = poll_fn(|cx| answer.poll_reset(cx)).await;
                 self.note(|record| record.streams[number].reset = reason.ok());
             }
+        }
+    }
+
+    async fn answer_call(
+        &self,
+        number: usize,
+        (body, mut answer): (&mut RecvStream, SendResponse<Bytes>),
+        (messages, status): (Vec<&'static [u8]>, u16),
+    ) {
+        let response = Response::builder().header("content-type", "application/grpc");
+        let mut out = answer.send_response(response.body(()).unwrap(), false).unwrap();
+        for message in messages {
+            send(&mut out, Bytes::from_static(message), false).await;
+        }
+        if self.read(number, body, Some(&mut out)).await {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", status.into());
+            trailers.insert("grpc-message", "told".parse().unwrap());
+            let _gone = out.send_trailers(trailers);
         }
     }
 
@@ -305,6 +324,13 @@ impl Shared {
             stream.is_whole
         })
     }
+}
+
+fn head_of(fields: Vec<(&'static str, &'static str)>) -> Response<()> {
+    let builder = fields
+        .into_iter()
+        .fold(Response::builder(), |response, (name, value)| response.header(name, value));
+    builder.body(()).unwrap()
 }
 
 /// Sends as flow control lets it; stops when the other side has gone.

@@ -239,6 +239,12 @@ impl Http2 {
         self.arrived[&stream].clone().message().map_err(Gone::Fault)
     }
 
+    /// The fields of an answer whose head has come.
+    #[track_caller]
+    pub fn fields(&self, stream: u32) -> Fields {
+        Fields(self.arrived[&stream].heads[0].clone())
+    }
+
     /// Reads until the other side closes; says with which GOAWAY.
     pub fn end(&mut self) -> Option<u32> {
         while self.step().is_ok() {}

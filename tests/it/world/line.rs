@@ -17,7 +17,10 @@ use rustls::StreamOwned;
 use socket2::SockRef;
 use socket2::Socket;
 
+use super::Client;
 use super::DEADLINE;
+use super::Http2;
+use super::World;
 
 /// A connection to the gateway.
 #[derive(Debug)]
@@ -106,6 +109,44 @@ impl Write for Line {
         match self {
             Self::Clear(socket) => socket.flush(),
             Self::Tls(session) => session.flush(),
+        }
+    }
+}
+
+impl World {
+    /// A new connection to the public port.
+    #[track_caller]
+    pub fn connect(&self) -> Client {
+        Client::over(self.line("http/1.1"))
+    }
+
+    /// A new connection that speaks HTTP/2.
+    #[track_caller]
+    pub fn connect_http2(&self) -> Http2 {
+        self.connect_http2_with(&[])
+    }
+
+    /// The same with more settings.
+    #[track_caller]
+    pub fn connect_http2_with(&self, settings: &[(u16, u32)]) -> Http2 {
+        Http2::over(self.line("h2"), settings)
+    }
+
+    /// A new connection that may speak HTTP/2 and says nothing yet.
+    #[track_caller]
+    pub fn silent_http2(&self) -> Http2 {
+        Http2::silent(self.line("h2"))
+    }
+
+    #[track_caller]
+    fn line(&self, protocol: &str) -> Line {
+        if let Some(unix) = self.running.public().unix() {
+            return Line::connect_unix(&unix.path).expect("the gateway listens");
+        }
+        let to = self.public();
+        match &self.tls {
+            None => Line::connect(to).expect("the gateway listens"),
+            Some(client) => client.speak(to, protocol).expect("a handshake"),
         }
     }
 }

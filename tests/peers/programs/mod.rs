@@ -1,9 +1,13 @@
 //! Other programs: looked for, started, waited for, and ended with the test that needs them.
 
+mod api;
 mod haproxy;
 mod nginx;
 mod wrk;
 
+pub use api::Api;
+pub use api::each_on_a_thread;
+pub use api::hear;
 pub use haproxy::Haproxy;
 pub use nginx::Nginx;
 pub use wrk::Load;
@@ -15,6 +19,7 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -37,12 +42,21 @@ const PORTS: usize = 5;
 /// A command for a program that must be there.
 #[track_caller]
 pub fn command(name: &str) -> Command {
+    any_command(&[name])
+}
+
+/// A command for a program that must be there under one of these names.
+#[track_caller]
+pub fn any_command(names: &[&str]) -> Command {
     let path = env::var_os("PATH").unwrap_or_default();
     // Python with what it needs goes before any other; nginx and HAProxy are not on every path.
     let folders = [PathBuf::from(PYTHON)].into_iter();
     let folders = folders.chain(env::split_paths(&path)).chain([PathBuf::from("/usr/sbin")]);
-    let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
-    Command::new(found.unwrap_or_else(|| panic!("{name} is missing: these tests need it")))
+    let folders: Vec<_> = folders.collect();
+    let mut files =
+        names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    let found = files.find(|file| file.is_file());
+    Command::new(found.unwrap_or_else(|| panic!("{names:?} is missing: these tests need it")))
 }
 
 /// Runs a program to its end; what it said on both streams, and whether it was content.
@@ -57,6 +71,24 @@ pub fn run_within(command: Command, patience: Duration) -> (bool, String) {
     let mut program = Program::start(command);
     let status = within(patience, "the program ends", || program.ended());
     (status.success(), program.all_said())
+}
+
+/// What a program says in a folder, which must be content.
+#[track_caller]
+pub fn said(folder: &Path, program: &str, arguments: &[&str]) -> String {
+    let mut command = command(program);
+    command.current_dir(folder).args(arguments);
+    let (is_content, said) = run(command);
+    assert!(is_content, "{program}: {said}");
+    said
+}
+
+/// Has npm put a package of its registry into a folder.
+#[cfg(feature = "npm")]
+#[track_caller]
+pub fn install(folder: &Path, package: &str) {
+    std::fs::write(folder.join("package.json"), r#"{ "private": true }"#).unwrap();
+    said(folder, "npm", &["install", "--no-audit", package]);
 }
 
 /// Looks until there is something to see.
