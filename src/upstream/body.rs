@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::arriving::Arriving;
 use crate::gateway::IdentityNames;
 use crate::gateway::Stripping;
 
@@ -30,7 +30,7 @@ enum Source {
 
 #[derive(Debug)]
 struct Streaming {
-    incoming: Incoming,
+    incoming: Arriving,
     left: u64,
     patience: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
@@ -78,7 +78,7 @@ impl RequestBody {
 
     /// Streams `incoming`: at most `limit` bytes, each piece within `patience`.
     pub fn streaming(
-        incoming: Incoming,
+        incoming: Arriving,
         limit: u64,
         patience: Duration,
         rules: impl FnOnce() -> TrailerRules,
@@ -93,7 +93,7 @@ impl RequestBody {
 
     /// The same for a call of gRPC: both sides together may be silent for `patience`.
     pub fn of_call(
-        incoming: Incoming,
+        incoming: Arriving,
         limit: u64,
         patience: Duration,
         rules: impl FnOnce() -> TrailerRules,

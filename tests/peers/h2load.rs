@@ -1,6 +1,7 @@
 //! Many requests over HTTP/2 by its own load generator, over TLS and in clear: none is lost or late.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use crate::certificates;
 use crate::gateway::Gateway;
@@ -55,10 +56,16 @@ fn is_clean(gateway: &Gateway, scheme: &str) {
     let url = |target: &str| format!("{scheme}://{}{target}", gateway.public);
     let [key, token] = credentials();
     let signed = ["--header", &key, "--header", &token];
+    let body = gateway.folder.path().join("body");
+    fs::write(&body, "a body ".repeat(3_000)).unwrap();
+    let body = ["--data", body.to_str().unwrap()];
     for streams in STREAMS {
         let said = all_are("2xx", &url("/api/x"), streams, &signed);
         assert!(said.contains("\nApplication protocol: h2"), "{said}");
         all_are("2xx", &url("/public/x"), streams, &[]);
+        // Neither nginx nor a refusal waits for the end of a body.
+        all_are("2xx", &url("/api/x"), streams, &[&signed[..], &body].concat());
+        all_are("4xx", &url("/api/x"), streams, &body);
         all_are("4xx", &url("/api/x"), streams, &["--header", &key]);
     }
     assert!(gateway.metric("portcullis_panics_total") == 0.0);

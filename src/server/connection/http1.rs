@@ -29,7 +29,7 @@ use super::super::worker::Worker;
 use super::{LINGER_BYTES, LINGER_FOR, Patience, Stream, poll_drop};
 use crate::inquiry::Peer;
 use crate::proxy::{Answer, Over, Switched, Tunnel};
-use crate::upstream::AnswerFault;
+use crate::upstream::{AnswerFault, Arriving};
 
 /// Serves a connection that was accepted at `opened` to its end; one that opens while the worker
 /// drains serves one request.
@@ -160,7 +160,7 @@ async fn answer(
     crate::server::tests::panic_if_asked(&request);
     let arrived = activity.begin_request(!request.body().is_end_stream());
     let knows_no_chunks = request.version() == Version::HTTP_10;
-    let response = worker.proxy.serve(request, peer, arrived).await;
+    let response = worker.proxy.serve(request.map(Arriving::new), peer, arrived).await;
     response.map(|answer| Ending { answer, activity: Arc::clone(activity), knows_no_chunks })
 }
 
