@@ -28,7 +28,7 @@ no server stream []
 bidirectional [b'you said a', b'you said b', b'you said c']
 failure NOT_FOUND not here: 100 % naïve {'why': 'gone'}
 unknown UNIMPLEMENTED Method not found!
-deadline DEADLINE_EXCEEDED Deadline Exceeded
+deadline DEADLINE_EXCEEDED
 dripped b'first'
 cancelled CANCELLED Locally cancelled by application!
 swallowing b'ready'
