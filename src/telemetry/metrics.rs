@@ -29,6 +29,8 @@ pub struct Metrics {
     pub streams_cut: IntCounterVec,
     /// Client connections open now.
     pub connections: IntGauge,
+    /// Those of them that wait for a request to begin, and keep nothing for it yet.
+    pub connections_parked: IntGauge,
     /// Handshakes of TLS with clients, by outcome.
     pub tls_handshakes: IntCounterVec,
     /// Until when a certificate in force is good, by the first name in it.
@@ -154,6 +156,11 @@ impl Metrics {
                 "tls_certificate_expiry_timestamp_seconds",
                 "Until when a certificate in force is good.",
                 &["certificate"],
+            )?,
+            connections_parked: gauge(
+                r,
+                "connections_parked",
+                "Client connections that wait for a request to begin.",
             )?,
             connections_refused: counter(
                 r,

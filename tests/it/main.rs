@@ -34,6 +34,7 @@ mod logins_under_attack;
 mod many_routes;
 mod methods;
 mod metrics;
+mod parked;
 mod pass_through;
 mod paths;
 mod permissions;

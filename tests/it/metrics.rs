@@ -112,7 +112,7 @@ fn open_connections_are_counted_down_again() {
 }
 
 /// Every family of ours, its kind and its labels; nothing else is on the page.
-const FAMILIES: [(&str, &str, &[&str]); 28] = [
+const FAMILIES: [(&str, &str, &[&str]); 29] = [
     ("access_lines_lost_total", "counter", &[]),
     ("app_key_cache_hits_total", "counter", &[]),
     ("app_key_cache_misses_total", "counter", &[]),
@@ -122,6 +122,7 @@ const FAMILIES: [(&str, &str, &[&str]); 28] = [
     ("config_last_reload_success_timestamp_seconds", "gauge", &[]),
     ("config_reload_total", "counter", &["result"]),
     ("connections", "gauge", &[]),
+    ("connections_parked", "gauge", &[]),
     ("connections_refused_total", "counter", &[]),
     ("http2_abandoned_total", "counter", &[]),
     ("http2_connections", "gauge", &[]),

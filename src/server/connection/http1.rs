@@ -24,6 +24,7 @@ use hyper::server::conn::http1;
 use hyper::server::conn::http1::Parts;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use prometheus::IntGauge;
 
 use super::super::worker::Worker;
 use super::{LINGER_BYTES, LINGER_FOR, Patience, Stream, poll_drop};
@@ -62,6 +63,22 @@ pub(super) async fn serve<S: Stream>(
         }
     }
     Ok(())
+}
+
+/// A connection that waits; counted until it goes.
+struct Parked<'m>(&'m IntGauge);
+
+impl<'m> Parked<'m> {
+    fn counted_by(gauge: &'m IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// What becomes of a connection that no longer speaks HTTP for now.
@@ -327,23 +344,26 @@ enum Lingering {
 
 impl<S: Stream> Watched<S> {
     /// Waits for a request to begin; false when none does in time, or none may: once the worker drains,
-    /// only the first of a connection.
+    /// only the first of a connection that opened later.
     async fn is_asked(&mut self, worker: &Worker, patience: Patience) -> bool {
         if !self.read.is_empty() {
             return true;
         }
         let is_used = self.activity.is_idle();
+        let is_late = !is_used && worker.is_draining();
         let patience = if is_used { patience.idle } else { patience.head };
         let patience = self.activity.since() + patience;
         let mut alarm = pin!(tokio::time::sleep_until(patience.into()));
         let mut draining = pin!(worker.draining.notified());
+        let mut parked = None;
         let is_asked = poll_fn(|cx| {
             // First: a request that has come is answered.
             if self.inner.inner().poll_readable(cx).is_ready() {
                 return Poll::Ready(true);
             }
             let is_over = alarm.as_mut().poll(cx).is_ready()
-                || is_used && (worker.is_draining() || draining.as_mut().poll(cx).is_ready());
+                || !is_late && (worker.is_draining() || draining.as_mut().poll(cx).is_ready());
+            parked.get_or_insert_with(|| Parked::counted_by(&worker.metrics.connections_parked));
             if is_over { Poll::Ready(false) } else { Poll::Pending }
         });
         if is_asked.await {

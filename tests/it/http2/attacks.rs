@@ -1,6 +1,7 @@
 //! Floods, bombs and half-truths: each ends its stream or its connection, and nobody else notices.
 
 use super::others_are_served;
+use super::worlds;
 use crate::world::Ask;
 use crate::world::Frame;
 use crate::world::Gone;
@@ -16,11 +17,6 @@ use crate::world::http2::{
 
 fn world() -> World {
     Setup::new().http2().start()
-}
-
-/// In clear, and within TLS.
-fn worlds() -> impl Iterator<Item = World> {
-    [Setup::new().http2(), Setup::new().over_tls()].into_iter().map(Setup::start)
 }
 
 /// The frame that asks for a resource, with good credentials.

@@ -10,7 +10,13 @@ mod streams;
 mod websocket;
 
 use crate::world::Ask;
+use crate::world::Setup;
 use crate::world::World;
+
+/// In clear, and within TLS.
+fn worlds() -> impl Iterator<Item = World> {
+    [Setup::new().http2(), Setup::new().over_tls()].into_iter().map(Setup::start)
+}
 
 /// A good request on a connection of its own passes.
 #[track_caller]

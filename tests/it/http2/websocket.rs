@@ -396,3 +396,23 @@ fn a_foreign_page_opens_none_with_what_a_browser_keeps() {
     let silent = client.headers(0, &opening(Ask::get("/api/socket").field("Cookie", &cookie)));
     assert_eq!(client.begun(silent).map(|answer| answer.status()), Ok(200));
 }
+
+#[test]
+fn an_opening_that_announces_a_body_opens_nothing() {
+    let world = setup(server(|| vec![Step::Silence])).start();
+    let before = world.upstream.bytes_seen();
+    let mut client = world.connect_http2();
+    let stream = client.headers(0, &opening(socket().field("Content-Length", 5)));
+    // hyper ends the whole connection.
+    assert_eq!(client.answer(stream), Err(Gone::Closed(None)));
+    assert_eq!(world.upstream.bytes_seen(), before);
+    refused(
+        &world,
+        &opening(socket().field("Content-Length", "5x")),
+        &Err(Gone::Reset(PROTOCOL_ERROR)),
+    );
+    let mut client = world.connect_http2();
+    let stream = client.headers(0, &opening(socket().field("Content-Length", 0)));
+    assert_eq!(client.begun(stream).map(|answer| answer.status()), Ok(200));
+    others_are_served(&world);
+}
