@@ -26,7 +26,6 @@ use http::StatusCode;
 use http::header;
 use http::request::Parts;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 pub use answer::Answer;
@@ -60,6 +59,7 @@ use crate::message::Body;
 use crate::message::RequestId;
 use crate::message::RequestIds;
 use crate::telemetry::AccessLog;
+use crate::upstream::Arriving;
 use crate::upstream::BodyPatience;
 use crate::upstream::RequestBody;
 use crate::upstream::ResponseBody;
@@ -117,7 +117,7 @@ impl Proxy {
     /// There is no error: whatever happens, an answer comes back.
     pub async fn serve(
         &self,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         connected: &Peer,
         arrived: Instant,
     ) -> Response<Answer> {
@@ -192,7 +192,7 @@ impl Proxy {
     /// Answers a request on a connection for which there is no room.
     pub fn turn_away(
         &self,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         connected: &Peer,
         arrived: Instant,
         crowd: Crowd,
@@ -392,7 +392,7 @@ fn refuse(denial: &Denial, voice: &Voice, mut record: Record) -> Response<Answer
 }
 
 /// The body of a request that was let through. A call of gRPC may listen for long before it says more.
-fn streaming(body: Incoming, pass: &Pass, gateway: &Gateway, wants: Wanted) -> RequestBody {
+fn streaming(body: Arriving, pass: &Pass, gateway: &Gateway, wants: Wanted) -> RequestBody {
     let rules = || rules(pass.reserved(), pass.stripping());
     let route = pass.route();
     if wants == Wanted::Call && route.target.may_speak_http2() {

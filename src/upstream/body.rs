@@ -11,9 +11,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::arriving::Arriving;
 use crate::gateway::IdentityNames;
 use crate::gateway::Stripping;
 
@@ -31,7 +31,7 @@ enum Source {
 
 #[derive(Debug)]
 struct Streaming {
-    incoming: Incoming,
+    incoming: Arriving,
     left: u64,
     limit: u64,
     patience: BodyPatience,
@@ -101,7 +101,7 @@ impl RequestBody {
 
     /// Streams `incoming`: at most `limit` bytes, no slower than `patience` lets it be.
     pub fn streaming(
-        incoming: Incoming,
+        incoming: Arriving,
         limit: u64,
         patience: BodyPatience,
         rules: impl FnOnce() -> TrailerRules,
@@ -125,7 +125,7 @@ impl RequestBody {
 
     /// The same for a call of gRPC: both sides together may be silent for `patience`.
     pub fn of_call(
-        incoming: Incoming,
+        incoming: Arriving,
         limit: u64,
         patience: Duration,
         rules: impl FnOnce() -> TrailerRules,

@@ -4,6 +4,7 @@
 
 mod announce;
 mod answer_body;
+mod arriving;
 mod body;
 mod call;
 mod chunked;
@@ -30,6 +31,7 @@ use http::request::Parts;
 
 pub use answer_body::AnswerFault;
 use answer_body::{LinkBody, Source};
+pub use arriving::{Arriving, Rest};
 pub use body::{BodyFault, BodyPatience, RequestBody, TrailerRules};
 pub use chunked::BrokenChunk;
 pub use head::HeadFault;

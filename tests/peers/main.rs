@@ -8,6 +8,7 @@
 #![expect(clippy::indexing_slicing, clippy::string_slice, reason = "a failing test panics")]
 #![expect(unreachable_pub, reason = "one binary: nothing is reachable from outside")]
 
+mod certificates;
 mod gateway;
 mod process_table;
 mod programs;
@@ -22,11 +23,14 @@ mod browser;
 mod cost;
 mod curl;
 mod fronts;
+mod grpc;
+mod h2load;
 mod idle;
 mod memory;
 mod nginx_upstream;
 mod promtool;
 mod reloads;
+mod scanners;
 mod sockets;
 mod start_rss;
 mod strace;

@@ -193,6 +193,8 @@ fn config(
         Some(clients) => builder.with_client_cert_verifier(clients.verifier),
     };
     let mut config = builder.with_cert_resolver(Arc::new(by_name));
+    // All suites are good, and scanners hold it against a server to let clients choose.
+    config.ignore_client_order = true;
     // Tickets are good on every worker and need no memory here.
     config.ticketer = tickets;
     config.session_storage = Arc::new(NoServerSessionStorage {});

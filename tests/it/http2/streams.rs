@@ -211,3 +211,62 @@ fn a_stop_does_not_wait_for_a_client_that_does_not_answer() {
     running.drain();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
+
+/// h2 soon forgets a stream that it has reset, and holds against the client what still comes on it.
+#[test]
+fn uploads_that_nobody_reads_do_not_end_the_connection() {
+    let early = Upstream::scripted(|_, _| vec![Step::text(DONE), Step::Body]);
+    let world = Setup::before(early).http2().start();
+    for (ask, status) in [
+        (Ask::new("POST", "/api/x"), 401),
+        (Ask::new("POST", "/api/x").signed(), 200),
+        (Ask::new("POST", "/nowhere").signed(), 404),
+    ] {
+        loop {
+            let mut client = world.connect_http2();
+            let begun = Instant::now();
+            let (fields, _) = ask.over_http2();
+            // More than h2 remembers once they are reset, and than it forgives.
+            let streams: Vec<u32> = (0..95).map(|_| client.headers(0, &fields)).collect();
+            for stream in &streams {
+                assert_eq!(client.answer(*stream).map(|answer| answer.status()), Ok(status));
+            }
+            // The rest of the bodies was on its way, or so the gateway must think.
+            for stream in &streams {
+                client.data(*stream, b"late", true);
+            }
+            if begun.elapsed() > Duration::from_secs(5) {
+                // So late that it is not waited for; on another connection it may be in time.
+                continue;
+            }
+            let next = client.ask(&Ask::get("/api/control").signed());
+            assert_eq!(client.answer(next).map(|answer| answer.status()), Ok(200));
+            assert!(client.settle().is_ok() && client.farewell.is_none());
+            assert!(streams.iter().all(|stream| client.reset_with(*stream).is_none()));
+            break;
+        }
+    }
+}
+
+#[test]
+fn an_upload_that_does_not_end_after_its_answer_is_reset() {
+    let world = Setup::new().http2().start();
+    let mut client = world.connect_http2();
+    let (fields, _) = Ask::new("POST", "/api/x").over_http2();
+    // One that goes on and on, and one that says nothing more.
+    let (more, silent) = (client.headers(0, &fields), client.headers(0, &fields));
+    for stream in [more, silent] {
+        assert_eq!(client.answer(stream).map(|answer| answer.status()), Ok(401));
+    }
+    let begun = Instant::now();
+    while client.reset_with(more).is_none() || client.reset_with(silent).is_none() {
+        assert!(begun.elapsed() < DEADLINE, "never reset");
+        if client.reset_with(more).is_none() {
+            client.data(more, &[0; 1_000], false);
+        }
+        assert!(client.settle().is_ok());
+    }
+    assert_eq!((client.reset_with(more), client.reset_with(silent)), (Some(0), Some(0)));
+    let next = client.ask(&Ask::get("/api/control").signed());
+    assert_eq!(client.answer(next).map(|answer| answer.status()), Ok(200));
+}

@@ -4,6 +4,14 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
 
+use rustls::SupportedCipherSuite;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
 use rustls::version::TLS12;
 use rustls::version::TLS13;
 
@@ -59,6 +67,38 @@ fn an_older_version_is_refused_where_only_the_newer_is_spoken() {
     let newer = TlsClient::speaking(&secured.authority, &[&TLS13], None);
     secured.serves(&newer);
     secured.counts("failed", 1.0);
+}
+
+#[test]
+fn the_gateway_chooses_among_the_suites_of_a_client() {
+    let secured = Secured::new("");
+    let agreed = |version, suites: &[SupportedCipherSuite]| {
+        let client = TlsClient::preferring(&secured.authority, version, suites.to_vec());
+        client.connect(secured.to()).map(|session| session.suite())
+    };
+    for (version, suites) in [
+        (
+            &TLS13,
+            [TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384],
+        ),
+        (
+            &TLS12,
+            [
+                TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+                TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+                TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            ],
+        ),
+    ] {
+        // Whatever comes first for the client; what it does not know is not chosen.
+        let [chacha, weaker, stronger] = suites;
+        assert_eq!(agreed(version, &[chacha, weaker, stronger]), Ok(stronger.suite()));
+        assert_eq!(agreed(version, &[stronger, weaker, chacha]), Ok(stronger.suite()));
+        assert_eq!(agreed(version, &[chacha, weaker]), Ok(weaker.suite()));
+        assert_eq!(agreed(version, &[chacha]), Ok(chacha.suite()));
+    }
+    // Of a kind that its certificate cannot sign for, there is nothing to choose.
+    assert!(agreed(&TLS12, &[TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]).is_err());
 }
 
 #[test]

@@ -240,6 +240,11 @@ impl Http2 {
         self.arrived[&stream].clone().message().map_err(Gone::Fault)
     }
 
+    /// The code with which a stream was reset, after its answer or before.
+    pub fn reset_with(&self, stream: u32) -> Option<u32> {
+        self.arrived.get(&stream)?.reset
+    }
+
     /// The fields of an answer whose head has come.
     #[track_caller]
     pub fn fields(&self, stream: u32) -> Fields {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use rustls::CipherSuite;
 use rustls::ClientConfig;
 use rustls::ClientConnection;
 use rustls::DigitallySignedStruct;
@@ -14,6 +15,7 @@ use rustls::HandshakeKind;
 use rustls::RootCertStore;
 use rustls::SignatureScheme;
 use rustls::StreamOwned;
+use rustls::SupportedCipherSuite;
 use rustls::SupportedProtocolVersion;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::danger::ServerCertVerified;
@@ -82,6 +84,23 @@ impl TlsClient {
                 builder.with_client_auth_cert(vec![certificate.clone()], key).unwrap()
             }
         };
+        Self { config: Arc::new(config), host: "gw.test".into() }
+    }
+
+    /// Believes this authority and speaks one version, with these suites, the most wanted first.
+    pub fn preferring(
+        authority: &Authority,
+        version: &'static SupportedProtocolVersion,
+        cipher_suites: Vec<SupportedCipherSuite>,
+    ) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der()).unwrap();
+        let provider = CryptoProvider { cipher_suites, ..default_provider() };
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         Self { config: Arc::new(config), host: "gw.test".into() }
     }
 
@@ -203,6 +222,11 @@ impl Session {
     /// The version in use, as rustls writes it.
     pub fn version(&self) -> String {
         format!("{:?}", self.stream.conn.protocol_version().unwrap())
+    }
+
+    /// The suite in use.
+    pub fn suite(&self) -> CipherSuite {
+        self.stream.conn.negotiated_cipher_suite().unwrap().suite()
     }
 
     /// The protocol that was agreed on.

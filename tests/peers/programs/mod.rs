@@ -34,6 +34,8 @@ use std::time::Instant;
 
 /// The longest that any single wait may take, on a machine that does a lot beside.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+/// Where `.ci/run` puts Python and what `requirements.txt` names.
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/peers/bin");
 /// How many ports are tried for a program that cannot be given port 0.
 const PORTS: usize = 5;
 
@@ -47,8 +49,10 @@ pub fn command(name: &str) -> Command {
 #[track_caller]
 pub fn any_command(names: &[&str]) -> Command {
     let path = env::var_os("PATH").unwrap_or_default();
-    // Where nginx and HAProxy live, and not on every path.
-    let folders: Vec<_> = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).collect();
+    // Python with what it needs goes before any other; nginx and HAProxy are not on every path.
+    let folders = [PathBuf::from(PYTHON)].into_iter();
+    let folders = folders.chain(env::split_paths(&path)).chain([PathBuf::from("/usr/sbin")]);
+    let folders: Vec<_> = folders.collect();
     let mut files =
         names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
     let found = files.find(|file| file.is_file());
@@ -58,8 +62,14 @@ pub fn any_command(names: &[&str]) -> Command {
 /// Runs a program to its end; what it said on both streams, and whether it was content.
 #[track_caller]
 pub fn run(command: Command) -> (bool, String) {
+    run_within(command, PATIENCE)
+}
+
+/// The same for one that may take so long.
+#[track_caller]
+pub fn run_within(command: Command, patience: Duration) -> (bool, String) {
     let mut program = Program::start(command);
-    let status = eventually("the program ends", || program.ended());
+    let status = within(patience, "the program ends", || program.ended());
     (status.success(), program.all_said())
 }
 
@@ -83,8 +93,13 @@ pub fn install(folder: &Path, package: &str) {
 
 /// Looks until there is something to see.
 #[track_caller]
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, look)
+}
+
+#[track_caller]
+fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + patience;
     loop {
         if let Some(seen) = look() {
             return seen;

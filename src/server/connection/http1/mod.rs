@@ -32,7 +32,7 @@ use activity::Activity;
 use super::super::worker::Worker;
 use super::{LINGER_BYTES, LINGER_FOR, Opened, Patience, Stream, poll_drop};
 use crate::proxy::{Answer, Over, Switched, Tunnel};
-use crate::upstream::AnswerFault;
+use crate::upstream::{AnswerFault, Arriving};
 
 /// Serves a connection to its end; one that opens while the worker drains serves one request.
 pub(super) async fn serve<S: Stream>(
@@ -178,6 +178,7 @@ async fn answer(
     crate::server::tests::panic_if_asked(&request);
     let arrived = activity.begin_request(!request.body().is_end_stream());
     let knows_no_chunks = request.version() == Version::HTTP_10;
+    let request = request.map(Arriving::new);
     let response = match opened.crowd {
         None => worker.proxy.serve(request, &opened.peer, arrived).await,
         Some(crowd) => worker.proxy.turn_away(request, &opened.peer, arrived, crowd),

@@ -5,6 +5,7 @@
 
 mod head;
 mod lingering;
+mod rest;
 mod stream;
 mod tunnel;
 

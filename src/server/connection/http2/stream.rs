@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,11 +27,12 @@ use tokio::time::Sleep;
 
 use super::super::Opened;
 use super::head;
+use super::rest;
 use super::tunnel;
 use super::tunnel::Writer;
 use crate::proxy::{Answer, Switched, Tunnel};
 use crate::server::worker::Worker;
-use crate::upstream::AnswerFault;
+use crate::upstream::{AnswerFault, Arriving, Rest};
 
 /// Who is at the other end of a connection, and what it did so far.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ async fn answer(
     crate::server::tests::panic_if_asked(&request);
     let (mut parts, body) = request.into_parts();
     head::settle(&mut parts);
-    let request = Request::from_parts(parts, body);
+    let request = Request::from_parts(parts, taking.hand_on(body));
     let Client { worker, opened, .. } = &*taking.client;
     let mut response = match opened.crowd {
         None => worker.proxy.serve(request, &opened.peer, taking.begun).await,
@@ -121,12 +123,25 @@ struct Taking {
     is_whole: AtomicBool,
     /// What the stream became.
     tunnel: Mutex<Option<Tunnel>>,
+    /// Where the body is left, if there is one.
+    rest: OnceLock<Rest>,
 }
 
 impl Taking {
     fn new(client: Arc<Client>) -> Self {
         let (waiting_nanos, is_whole) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { client, begun: Instant::now(), waiting_nanos, is_whole, tunnel: Mutex::new(None) }
+        let (tunnel, rest) = (Mutex::new(None), OnceLock::new());
+        Self { client, begun: Instant::now(), waiting_nanos, is_whole, tunnel, rest }
+    }
+
+    /// The body of its request, whose rest is left to this.
+    fn hand_on(&self, body: Incoming) -> Arriving {
+        if body.is_end_stream() {
+            return Arriving::new(body);
+        }
+        let (arriving, rest) = Arriving::leaving(body);
+        self.rest.get_or_init(|| rest);
+        arriving
     }
 
     fn wait(&self) {
@@ -262,29 +277,34 @@ where
     }
 }
 
+/// How a stream ended.
+enum End {
+    /// With its answer, or with what writes to the tunnel that it became.
+    Over(Option<Writer>),
+    /// Its client was too slow.
+    GivenUp,
+}
+
 /// Runs a stream to its end, and what it became to its own.
 async fn run(stream: impl Future<Output = ()>, taking: Arc<Taking>, patience: Duration) {
     // Taken before another stream can become a tunnel: all of them are polled by one thread.
-    let writer = take(stream, &taking, patience).await;
+    let End::Over(writer) = take(stream, &taking, patience).await else { return };
     let tunnel = lock(&taking.tunnel).take();
     if let (Some(tunnel), Some(writer)) = (tunnel, writer) {
         // Boxed: streams are many, and hardly any becomes a tunnel.
         Box::pin(tunnel::run(tunnel, writer)).await;
+    } else if let Some(left) = taking.rest.get().and_then(Rest::take) {
+        Box::pin(rest::ignore(left)).await;
     }
 }
 
 /// Runs a stream to its end, or until its client has taken nothing for too long; dropped, it is reset.
-/// Gives what writes to the tunnel that it became.
-async fn take(
-    stream: impl Future<Output = ()>,
-    taking: &Taking,
-    patience: Duration,
-) -> Option<Writer> {
+async fn take(stream: impl Future<Output = ()>, taking: &Taking, patience: Duration) -> End {
     let mut stream = pin!(stream);
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         if stream.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(lock(&taking.client.writer).take());
+            return Poll::Ready(End::Over(lock(&taking.client.writer).take()));
         }
         while let Some(due) = taking.due(patience) {
             let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
@@ -292,7 +312,7 @@ async fn take(
                 return Poll::Pending;
             }
             if due <= Instant::now() {
-                return Poll::Ready(None);
+                return Poll::Ready(End::GivenUp);
             }
             alarm.as_mut().reset(due.into());
         }
