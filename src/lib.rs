@@ -21,6 +21,7 @@ pub mod credentials;
 pub mod dialect;
 pub mod endpoint;
 pub mod jwt;
+pub mod limits;
 pub mod policy;
 
 pub mod account;

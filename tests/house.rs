@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["fetch", "inquiry", "message", "principal", "telemetry"],
     &["config"],
     &["store"],
-    &["credentials", "dialect", "endpoint", "jwt", "policy"],
+    &["credentials", "dialect", "endpoint", "jwt", "limits", "policy"],
     &["account", "route"],
     &["gateway"],
     &["upstream"],

@@ -17,6 +17,7 @@ use super::budget::{Budget, Refusal};
 use crate::clock::Timestamp;
 use crate::dialect::Lockout;
 use crate::id::Digest;
+use crate::inquiry::Network;
 
 /// A try that was refused before it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ pub struct Throttle {
 struct State {
     budgets: HashMap<Key, Budget>,
     /// Where an account signed in from before, the latest last.
-    usual: HashMap<Digest, VecDeque<Place>>,
+    usual: HashMap<Digest, VecDeque<Network>>,
     swept_at: Option<Timestamp>,
 }
 
@@ -82,30 +83,25 @@ enum Key {
     /// Guesses at an account from places it never signed in from.
     Strangers(Digest),
     /// Guesses at an account from one of its usual places.
-    Usual(Digest, Place),
+    Usual(Digest, Network),
     /// Failures from a place.
-    Network(Place),
+    Network(Network),
     /// Wrong codes for an account.
     Codes(Digest),
     /// Users registered from a place.
-    Registrations(Place),
+    Registrations(Network),
     /// Refresh tokens from a place that are none of ours.
-    Forgeries(Place),
+    Forgeries(Network),
     /// What is counted when there is no room to count apart.
     Shared(u8),
 }
-
-/// What is taken for one place: an IPv4 address, or the /64 of an IPv6 one, since a subscriber has
-/// at least that much of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Place(IpAddr);
 
 /// A try that was let through. Dropped, it counts as a failure.
 #[must_use]
 pub struct Ticket {
     throttle: Arc<Throttle>,
     account: Option<Digest>,
-    place: Place,
+    place: Network,
     taken: Vec<(Key, Lockout)>,
     at: Timestamp,
 }
@@ -125,7 +121,7 @@ impl Throttle {
         lockout: Lockout,
         now: Timestamp,
     ) -> Result<Ticket, Limited> {
-        let (account, place) = (Digest::of(login.as_bytes()), Place::of(address));
+        let (account, place) = (Digest::of(login.as_bytes()), Network::of(address));
         let mut state = self.state();
         let is_usual = state.usual.get(&account).is_some_and(|places| places.contains(&place));
         // From a usual place only the budget of both counts: neither strangers nor neighbours behind
@@ -146,7 +142,7 @@ impl Throttle {
         address: IpAddr,
         now: Timestamp,
     ) -> Result<Ticket, Limited> {
-        let place = Place::of(address);
+        let place = Network::of(address);
         let wanted = [(Key::Network(place), self.settings.network)];
         let taken = self.state().take(&wanted, now, self.settings.capacity)?;
         Ok(self.ticket(None, place, taken, now))
@@ -159,7 +155,7 @@ impl Throttle {
         address: IpAddr,
         now: Timestamp,
     ) -> Result<Ticket, Limited> {
-        let place = Place::of(address);
+        let place = Network::of(address);
         let wanted = [(Key::Registrations(place), self.settings.registrations)];
         let taken = self.state().take(&wanted, now, self.settings.capacity)?;
         Ok(self.ticket(None, place, taken, now))
@@ -176,13 +172,13 @@ impl Throttle {
         let account = Digest::of(login.as_bytes());
         let wanted = [(Key::Codes(account), self.settings.codes)];
         let taken = self.state().take(&wanted, now, self.settings.capacity)?;
-        Ok(self.ticket(None, Place::of(address), taken, now))
+        Ok(self.ticket(None, Network::of(address), taken, now))
     }
 
     /// Counts a refresh token from `address` that is none of ours; how long that place has to wait, once
     /// there were too many. Counted apart: a client that repeats a stale one locks no neighbour out.
     pub fn note_forgery(&self, address: IpAddr, now: Timestamp) -> Option<Duration> {
-        let wanted = [(Key::Forgeries(Place::of(address)), self.settings.network)];
+        let wanted = [(Key::Forgeries(Network::of(address)), self.settings.network)];
         let mut state = self.state();
         match state.take(&wanted, now, self.settings.capacity) {
             Ok(taken) => {
@@ -221,7 +217,7 @@ impl Throttle {
     fn ticket(
         self: &Arc<Self>,
         account: Option<Digest>,
-        place: Place,
+        place: Network,
         taken: Vec<(Key, Lockout)>,
         at: Timestamp,
     ) -> Ticket {
@@ -310,7 +306,7 @@ impl State {
         }
     }
 
-    fn remember(&mut self, account: Digest, place: Place, capacity: usize) {
+    fn remember(&mut self, account: Digest, place: Network, capacity: usize) {
         if self.usual.len() >= capacity && !self.usual.contains_key(&account) {
             // Only real accounts are in here, since only success gets one in.
             let some = self.usual.keys().next().copied();
@@ -348,18 +344,6 @@ impl Key {
                 Refusal::Exhausted { retry_after },
             ) => Limited::Account { retry_after },
         }
-    }
-}
-
-impl Place {
-    fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                [a, b, c, d, 0, 0, 0, 0].into()
-            }
-        })
     }
 }
 
@@ -509,7 +493,7 @@ mod tests {
             ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
             ("::1", "0.0.0.1", false),
         ] {
-            let [left, right] = [left, right].map(|text| Place::of(text.parse().unwrap()));
+            let [left, right] = [left, right].map(|text| Network::of(text.parse().unwrap()));
             assert_eq!(left == right, expected, "{left:?} {right:?}");
         }
     }

@@ -109,13 +109,20 @@ pub(super) const PASSWORD_LANES: Bound = count("passwords.lanes", Some(1), [1, 1
 pub(super) const PASSWORD_MIN_LENGTH: Bound = count("passwords.min_length", Some(8), [8, 256]);
 pub(super) const PASSWORD_CONCURRENT: Bound = count("passwords.concurrent", None, [1, 256]);
 pub(super) const PASSWORD_QUEUE: Bound = count("passwords.queue", Some(64), [1, 10_000]);
+pub(super) const RATE_REQUESTS: Bound = count("rates.*.requests", None, [1, 1_000_000]);
+pub(super) const RATE_EVERY: Bound = time("rates.*.every", None, [SECOND, DAY]);
+pub(super) const RATE_BURST: Bound = count("rates.*.burst", None, [1, 1_000_000]);
 pub(super) const LIMIT_TARGET: Bound = bytes("limits.target", Some(8 * KIB), [64, 60 * KIB]);
 pub(super) const LIMIT_HEADERS: Bound = bytes("limits.headers", Some(32 * KIB), [KIB, 64 * KIB]);
 pub(super) const LIMIT_HEADER_COUNT: Bound = count("limits.header_count", Some(96), [8, 96]);
 pub(super) const LIMIT_BODY: Bound = bytes("limits.body", Some(100 * MIB), [0, TIB]);
+pub(super) const LIMIT_SLOWEST_BODY: Bound = bytes("limits.slowest_body", Some(64), [0, MIB]);
 pub(super) const LIMIT_TOKEN: Bound = bytes("limits.token", Some(8 * KIB), [256, 16 * KIB]);
 pub(super) const LIMIT_CONNECTIONS: Bound =
     count("limits.connections", Some(10_000), [1, 1_000_000]);
+pub(super) const LIMIT_CONNECTIONS_PER_ADDRESS: Bound =
+    count("limits.connections_per_address", None, [1, 1_000_000]);
+pub(super) const LIMIT_CALLERS: Bound = count("limits.callers", Some(131_072), [1024, 16_777_216]);
 pub(super) const TIMEOUT_HEADER: Bound =
     time("timeouts.header", Some(10 * SECOND), [100, 5 * MINUTE]);
 pub(super) const TIMEOUT_BODY: Bound = time("timeouts.body", Some(30 * SECOND), [100, HOUR]);
@@ -140,7 +147,7 @@ pub(super) const SHUTDOWN_GRACE: Bound = time("shutdown.grace", Some(25 * SECOND
 pub(super) const WORKERS: Bound = count("workers", None, [1, 1024]);
 
 /// The whole table, in the order of the reference file.
-pub const BOUNDS: [&Bound; 61] = [
+pub const BOUNDS: [&Bound; 67] = [
     &TLS_HANDSHAKE_TIMEOUT,
     &TLS_HANDSHAKES,
     &ENDPOINT_WEIGHT,
@@ -179,12 +186,18 @@ pub const BOUNDS: [&Bound; 61] = [
     &PASSWORD_MIN_LENGTH,
     &PASSWORD_CONCURRENT,
     &PASSWORD_QUEUE,
+    &RATE_REQUESTS,
+    &RATE_EVERY,
+    &RATE_BURST,
     &LIMIT_TARGET,
     &LIMIT_HEADERS,
     &LIMIT_HEADER_COUNT,
     &LIMIT_BODY,
+    &LIMIT_SLOWEST_BODY,
     &LIMIT_TOKEN,
     &LIMIT_CONNECTIONS,
+    &LIMIT_CONNECTIONS_PER_ADDRESS,
+    &LIMIT_CALLERS,
     &TIMEOUT_HEADER,
     &TIMEOUT_BODY,
     &TIMEOUT_IDLE,

@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::certificates::CertificateCheck;
+use super::limits::Limits;
 use super::listen::PublicListener;
+use super::rates::RateEntry;
 use super::scalar::{At, Length, SecretRef, Size, TextOrList};
 use super::upstream_entry::Upstream;
 
@@ -48,6 +50,9 @@ pub struct Document {
     /// How passwords are judged and kept.
     #[serde(default)]
     pub passwords: Passwords,
+    /// How often somebody may call, by name.
+    #[serde(default)]
+    pub rates: BTreeMap<String, At<RateEntry>>,
     /// Sizes and counts beyond which a request is refused.
     #[serde(default)]
     pub limits: Limits,
@@ -234,6 +239,9 @@ pub struct Defaults {
     /// Headers that tell the upstream who calls: `X-User: user.sub`.
     #[serde(default)]
     pub forward: Option<BTreeMap<String, At<String>>>,
+    /// Names of the rates that requests are counted by.
+    #[serde(default)]
+    pub rates: Vec<At<String>>,
     /// Which pages of other origins may read answers; those of login services too.
     #[serde(default)]
     pub cors: Option<At<Cors>>,
@@ -298,6 +306,9 @@ pub struct RouteEntry {
     /// Largest body, instead of `limits.body`.
     #[serde(default)]
     pub body: Option<At<Size>>,
+    /// Names of the rates that requests are counted by, instead of `defaults.rates`.
+    #[serde(default)]
+    pub rates: Option<Vec<At<String>>>,
     /// Which pages of other origins may read answers, instead of `defaults.cors`.
     #[serde(default)]
     pub cors: Option<At<Cors>>,
@@ -360,30 +371,6 @@ pub struct Passwords {
     /// Logins that wait for a hash; a further one is refused at once (503).
     #[serde(default)]
     pub queue: Option<At<u32>>,
-}
-
-/// Sizes and counts beyond which a request is refused.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Longest request target (414).
-    #[serde(default)]
-    pub target: Option<At<Size>>,
-    /// All header fields together (431).
-    #[serde(default)]
-    pub headers: Option<At<Size>>,
-    /// Number of header fields (431).
-    #[serde(default)]
-    pub header_count: Option<At<u16>>,
-    /// Largest request body (413).
-    #[serde(default)]
-    pub body: Option<At<Size>>,
-    /// Longest token (401).
-    #[serde(default)]
-    pub token: Option<At<Size>>,
-    /// Client connections open at once.
-    #[serde(default)]
-    pub connections: Option<At<u32>>,
 }
 
 /// How long the gateway waits.

@@ -14,12 +14,14 @@ mod finding;
 mod http2;
 mod issuers;
 mod keys;
+mod limits;
 mod listen;
 mod listen_address;
 mod load;
 mod logins;
 mod own_tokens;
 mod preset;
+mod rates;
 mod report;
 mod scalar;
 mod schema;
@@ -39,12 +41,13 @@ pub use checks::{AppKeySettings, Carrier, CheckSettings, HeaderSettings, is_attr
 pub use cors::{CorsSettings, OriginSetting};
 pub use document::{
     AccessLog, AppEntry, AppKeyCheck, Cache, Check, Cors, Defaults, Document, HeaderCheck, Http2,
-    JwtEntry, Limits, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
+    JwtEntry, Listen, LoginEntry, Passwords, RouteEntry, SecretsEntry, Shutdown, Timeouts,
 };
 pub use finding::{Finding, Findings, Remark, Severity, did_you_mean};
 pub use http2::Http2Settings;
 pub use issuers::{ALGORITHMS, AudienceSettings, JwtSettings, TokenSettings, TypSettings};
 pub use keys::KeyLocation;
+pub use limits::{LimitSettings, Limits};
 pub use listen::{
     ClientCertificates, ClientSettings, PairEntry, PairSettings, PublicEntry, PublicListener,
     TlsEntry, TlsSettings, TlsVersion,
@@ -58,13 +61,13 @@ pub use preset::{
     GenerationEntry, LockoutEntry, PRESETS, Preset, RefreshEntry, Refusal, SecondFactorEntry,
     TokenEntry, Tree, read_preset,
 };
+pub use rates::{RateEntry, RatePer, RateSettings};
 pub use report::Report;
 pub use scalar::{At, Length, Place, SecretRef, Size, TextOrList};
 pub use schema::{preset_schema, schema};
 pub use secrets::{SecretError, Secrets};
 pub use settings::{
-    AccessLogSettings, CacheSettings, LimitSettings, RouteNumbers, Settings, ShutdownSettings,
-    TimeoutSettings,
+    AccessLogSettings, CacheSettings, RouteNumbers, Settings, ShutdownSettings, TimeoutSettings,
 };
 pub use source::{Source, SourceError};
 pub use upstream_entry::{BalanceWord, Eject, EndpointEntry, Health, ProxyHeader, Retry, Upstream};

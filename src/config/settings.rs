@@ -14,21 +14,22 @@ use super::apps;
 use super::apps::AppSettings;
 use super::bounds;
 use super::bounds::Bound;
-use super::bounds::to_usize;
 use super::checks::CheckSettings;
 use super::cors::CorsSettings;
 use super::document::Cache;
 use super::document::Cors;
-use super::document::Limits;
 use super::document::RouteEntry;
 use super::document::Shutdown;
 use super::document::Timeouts;
 use super::finding::Findings;
 use super::http2::Http2Settings;
+use super::limits::LimitSettings;
 use super::load::Loaded;
 use super::logins;
 use super::logins::LoginSettings;
 use super::logins::PasswordSettings;
+use super::rates;
+use super::rates::RateSettings;
 use super::scalar::At;
 use super::scalar::SecretRef;
 use super::upstreams;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub logins: Vec<LoginSettings>,
     /// How passwords are judged and kept.
     pub passwords: PasswordSettings,
+    /// How often somebody may call, by name; one with an error is left out.
+    pub rates: BTreeMap<String, RateSettings>,
     /// Sizes and counts.
     pub limits: LimitSettings,
     /// Waiting times.
@@ -76,23 +79,6 @@ pub struct Settings {
     pub access_log: AccessLogSettings,
     /// Threads that serve requests, if the operator fixed their number.
     pub workers: Option<usize>,
-}
-
-/// Sizes and counts beyond which a request is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitSettings {
-    /// Longest request target, in bytes.
-    pub target: usize,
-    /// All header fields together, in bytes.
-    pub headers: usize,
-    /// Number of header fields.
-    pub header_count: usize,
-    /// Largest request body, in bytes.
-    pub body: u64,
-    /// Longest token, in bytes.
-    pub token: usize,
-    /// Client connections open at once.
-    pub connections: usize,
 }
 
 /// How long the gateway waits for a client.
@@ -180,6 +166,7 @@ impl Settings {
         let checks = CheckSettings::resolve_all(&document.checks, &document.login, findings);
         logins::judge_needs(document, findings);
         let passwords = PasswordSettings::resolve(&document.passwords, findings);
+        let rates = rates::resolve(&document.rates, findings);
         let limits = LimitSettings::resolve(&document.limits, findings);
         let timeouts = TimeoutSettings::resolve(&document.timeouts, findings);
         let http2 = Http2Settings::resolve(&document.http2, findings);
@@ -208,6 +195,7 @@ impl Settings {
             checks,
             logins,
             passwords,
+            rates,
             limits,
             timeouts,
             http2,
@@ -218,20 +206,6 @@ impl Settings {
             access_log,
             workers,
         })
-    }
-}
-
-impl LimitSettings {
-    /// Reads the limits.
-    pub fn resolve(limits: &Limits, findings: &mut Findings) -> Self {
-        Self {
-            target: to_usize(bounds::LIMIT_TARGET.bytes(limits.target.as_ref(), findings)),
-            headers: to_usize(bounds::LIMIT_HEADERS.bytes(limits.headers.as_ref(), findings)),
-            header_count: bounds::LIMIT_HEADER_COUNT.count(limits.header_count.as_ref(), findings),
-            body: bounds::LIMIT_BODY.bytes(limits.body.as_ref(), findings),
-            token: to_usize(bounds::LIMIT_TOKEN.bytes(limits.token.as_ref(), findings)),
-            connections: bounds::LIMIT_CONNECTIONS.count(limits.connections.as_ref(), findings),
-        }
     }
 }
 

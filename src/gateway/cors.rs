@@ -12,10 +12,14 @@ use http::Method;
 use http::header;
 use http::request::Parts;
 
+use super::Gateway;
+use super::checks::Presented;
 use super::denial::Denial;
 use super::route::Route;
+use super::trail::{Step, Trail};
 use crate::config::CorsSettings;
 use crate::config::OriginSetting;
+use crate::route::Lookup;
 
 /// What one `cors:` block says.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +55,45 @@ impl Preflight {
     }
 }
 
+impl Gateway {
+    /// What becomes of a browser's question whether it may send a request: answered where a route
+    /// would take that and says something of other origins. It comes without credentials, and counts
+    /// by its address like what is to follow.
+    pub(super) fn preflight(
+        &self,
+        presented: &Presented<'_>,
+        parts: &Parts,
+        trail: &mut Trail,
+    ) -> Result<Option<Preflight>, Denial> {
+        let Some(asked) = Asked::of(parts) else { return Ok(None) };
+        let inquiry = presented.inquiry;
+        let find = |method: &str| {
+            let found = self.routes.find(method, inquiry.host.name(), inquiry.path.as_str());
+            let Lookup::Found { route, .. } = found else { return None };
+            let cors = Arc::clone(route.cors.as_ref()?);
+            Some(Preflight { route: Arc::clone(route), cors })
+        };
+        let to_follow = find(asked.method);
+        let would_be_taken = to_follow.is_some();
+        let Some(preflight) = to_follow.or_else(|| find(inquiry.method.as_str())) else {
+            return Ok(None);
+        };
+        let Preflight { route, cors } = &preflight;
+        trail.route = Some(Arc::clone(route));
+        trail.cors = Some(Arc::clone(cors));
+        trail.note(Step::Match, || format!("asks for route `{}`", route.id));
+        trail.mark(Step::Match);
+        self.count_arrival(&route.rates, presented.asking)?;
+        // A route that takes OPTIONS, but not what is asked for: its upstream need not hear of that.
+        let judged = if would_be_taken { cors.judge(&asked) } else { Err(Denial::BeyondCors) };
+        if judged.is_err() {
+            // A page that is refused is not told who else might have asked.
+            trail.cors = None;
+        }
+        judged.map(|()| Some(preflight))
+    }
+}
+
 impl Cors {
     pub(super) const fn new(settings: CorsSettings) -> Self {
         Self(settings)
@@ -63,7 +106,7 @@ impl Cors {
 
     /// Whether a page may send what it asks about. Told by the status: a browser goes on with GET, HEAD
     /// and POST whatever methods it is given, once the origin is right.
-    pub(super) fn judge(&self, asked: &Asked<'_>) -> Result<(), Denial> {
+    fn judge(&self, asked: &Asked<'_>) -> Result<(), Denial> {
         let Self(settings) = self;
         if settings.origins.is_some() && !self.names(asked.origin) {
             return Err(Denial::ForeignOrigin);
@@ -114,14 +157,14 @@ impl Cors {
 
 /// What a browser asks before it sends a request. An OPTIONS without these is a request like any other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'p> {
-    pub(super) method: &'p str,
+struct Asked<'p> {
+    method: &'p str,
     origin: &'p HeaderValue,
     headers: &'p HeaderMap,
 }
 
 impl<'p> Asked<'p> {
-    pub(super) fn of(parts: &'p Parts) -> Option<Self> {
+    fn of(parts: &'p Parts) -> Option<Self> {
         if parts.method != Method::OPTIONS {
             return None;
         }

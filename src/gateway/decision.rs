@@ -10,6 +10,7 @@ use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
+use super::Gateway;
 use super::cors::Preflight;
 use super::denial::Denial;
 use super::door::Door;
@@ -19,6 +20,7 @@ use super::pending::Pending;
 use super::route::Destination;
 use super::route::Route;
 use super::strip::Stripping;
+use crate::limits::Told;
 use crate::principal::Principal;
 
 /// Yes or no. Not a `Result`: a refusal is an answer, and `?` must not carry it past a face.
@@ -59,6 +61,8 @@ pub struct Pass {
     pub(super) unjudged: Option<Box<Stripping>>,
     /// Told by a verified application about its own client.
     pub(super) client: Option<IpAddr>,
+    /// What its client is told about rates, where it is.
+    pub(super) told: Option<Box<Told>>,
     /// The client, as far as proxies told it that are trusted.
     pub(super) peer: IpAddr,
     /// Whether the answer may be a tunnel.
@@ -78,6 +82,21 @@ pub struct Entry {
 }
 
 impl Entry {
+    pub(super) fn new(
+        gateway: &Gateway,
+        (route, door): (&Arc<Route>, &Arc<Door>),
+        (principal, peer): (Principal, IpAddr),
+    ) -> Self {
+        Self {
+            route: Arc::clone(route),
+            door: Arc::clone(door),
+            principal,
+            peer,
+            reserved: Arc::clone(&gateway.reserved),
+            stripping: Arc::clone(&gateway.stripping),
+        }
+    }
+
     /// The route that was matched.
     pub const fn route(&self) -> &Arc<Route> {
         &self.route
@@ -153,6 +172,11 @@ impl Pass {
     /// Where credentials are taken out.
     pub const fn stripping(&self) -> &Arc<Stripping> {
         &self.stripping
+    }
+
+    /// What its client is to be told about rates.
+    pub const fn take_told(&mut self) -> Option<Box<Told>> {
+        self.told.take()
     }
 
     /// Adds a field of our own, of a name that was removed from what the client sent.

@@ -6,22 +6,15 @@
 
 use std::fmt;
 
-use http::HeaderMap;
-use http::HeaderValue;
-use http::Response;
-use http::StatusCode;
-use http::header;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::certificate::CertificateError;
 use crate::clock::whole_seconds;
-use crate::credentials::AppKeyError;
-use crate::credentials::CarryError;
-use crate::credentials::VouchError;
+use crate::credentials::{AppKeyError, CarryError, VouchError};
 use crate::inquiry::InquiryError;
 use crate::jwt::TokenError;
-use crate::message;
-use crate::message::Body;
-use crate::message::RequestId;
+use crate::limits::Exceeded;
+use crate::message::{self, Body, RequestId};
 use crate::policy::Forbidden;
 
 /// Why a request was not forwarded, or no answer could be fetched for it.
@@ -59,6 +52,10 @@ pub enum Denial {
     NoRoute,
     /// The path is known, the method is not; the value is for `Allow`.
     NoMethod(HeaderValue),
+    /// It comes too soon after others.
+    RateLimited(Exceeded),
+    /// Too many connections are open.
+    Crowded(Crowd),
     /// It asks for a WebSocket and for nothing else, and none is opened here.
     NoSocket,
     /// The request body is larger than the route allows.
@@ -77,6 +74,15 @@ pub enum Denial {
     Deadline,
     /// The upstream cannot be asked now, for this reason.
     UpstreamBusy(&'static str),
+}
+
+/// Whose connections are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowd {
+    /// Those of all clients together.
+    Everybody,
+    /// Those from the client's own address.
+    Address,
 }
 
 /// Which of the two credentials a refusal is about.
@@ -115,9 +121,12 @@ pub enum Reason {
     BodyTooLarge,
     TargetTooLong,
     TooManyAttempts,
+    RateLimited,
+    TooManyConnections,
     HeaderTooLarge,
     BadGateway,
     Unavailable,
+    Overloaded,
     GatewayTimeout,
 }
 
@@ -177,6 +186,9 @@ impl Denial {
             }
             Self::NoRoute => Reason::NotFound,
             Self::NoMethod(_) => Reason::MethodNotAllowed,
+            Self::RateLimited(_) => Reason::RateLimited,
+            Self::Crowded(Crowd::Address) => Reason::TooManyConnections,
+            Self::Crowded(Crowd::Everybody) => Reason::Overloaded,
             Self::BodyTooLarge => Reason::BodyTooLarge,
             Self::BodyTimeout => Reason::RequestTimeout,
             Self::BadGateway => Reason::BadGateway,
@@ -221,9 +233,12 @@ impl Denial {
                 | Reason::BodyTooLarge
                 | Reason::TargetTooLong
                 | Reason::TooManyAttempts
+                | Reason::RateLimited
+                | Reason::TooManyConnections
                 | Reason::HeaderTooLarge
                 | Reason::BadGateway
                 | Reason::Unavailable
+                | Reason::Overloaded
                 | Reason::GatewayTimeout,
                 _,
             ) => return None,
@@ -251,8 +266,12 @@ impl Denial {
         if let Self::Vouch(VouchError::TooMany { retry_after }) = self {
             headers.insert(header::RETRY_AFTER, whole_seconds(*retry_after).into());
         }
-        if matches!(self, Self::UpstreamBusy(_)) {
+        if matches!(self, Self::UpstreamBusy(_) | Self::Crowded(_)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Self::RateLimited(exceeded) = self {
+            headers.insert(header::RETRY_AFTER, whole_seconds(exceeded.wait).into());
+            exceeded.told().write(headers);
         }
         self.close_if_unsafe(headers);
     }
@@ -278,6 +297,8 @@ impl Denial {
             | Self::UnwritableClaim
             | Self::NoRoute
             | Self::NoMethod(_)
+            | Self::RateLimited(_)
+            | Self::Crowded(_)
             | Self::NoSocket
             | Self::BodyTooLarge
             | Self::BodyTimeout
@@ -317,6 +338,8 @@ impl fmt::Display for Denial {
             Self::UnwritableClaim => f.write_str("a claim cannot be written into a header"),
             Self::NoRoute => f.write_str("no route takes this path"),
             Self::NoMethod(_) => f.write_str("no route takes this method here"),
+            Self::RateLimited(exceeded) => write!(f, "over the rate `{}`", exceeded.rate.name()),
+            Self::Crowded(_) => f.write_str("too many connections are open"),
             Self::NoSocket => f.write_str("no WebSocket is opened here, or not so"),
             Self::BodyTooLarge => f.write_str("the body is too large"),
             Self::BodyTimeout => f.write_str("the body did not come in time"),
@@ -352,7 +375,7 @@ const fn of_token(error: TokenError) -> Reason {
 
 impl Reason {
     /// All of them, in the order of their statuses.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedRequest,
         Self::AmbiguousCredentials,
         Self::MissingCredentials,
@@ -369,9 +392,12 @@ impl Reason {
         Self::BodyTooLarge,
         Self::TargetTooLong,
         Self::TooManyAttempts,
+        Self::RateLimited,
+        Self::TooManyConnections,
         Self::HeaderTooLarge,
         Self::BadGateway,
         Self::Unavailable,
+        Self::Overloaded,
         Self::GatewayTimeout,
     ];
 
@@ -386,7 +412,9 @@ impl Reason {
             | Self::InvalidCredentials
             | Self::SecondFactorNeeded
             | Self::InvalidSecondFactor => StatusCode::UNAUTHORIZED,
-            Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyAttempts | Self::RateLimited | Self::TooManyConnections => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::InsufficientPermission => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -395,7 +423,7 @@ impl Reason {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -413,6 +441,8 @@ impl Reason {
             Self::SecondFactorNeeded => "second_factor_needed",
             Self::InvalidSecondFactor => "invalid_second_factor",
             Self::TooManyAttempts => "too_many_attempts",
+            Self::RateLimited => "rate_limited",
+            Self::TooManyConnections => "too_many_connections",
             Self::InsufficientPermission => "insufficient_permission",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -422,33 +452,8 @@ impl Reason {
             Self::HeaderTooLarge => "header_too_large",
             Self::BadGateway => "bad_gateway",
             Self::Unavailable => "unavailable",
+            Self::Overloaded => "overloaded",
             Self::GatewayTimeout => "gateway_timeout",
-        }
-    }
-
-    /// The title of its problem document.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::MalformedRequest => "The request is malformed",
-            Self::AmbiguousCredentials => "A credential was sent more than once",
-            Self::MissingCredentials => "A credential is missing",
-            Self::InvalidApplicationKey => "The application key is not valid",
-            Self::InvalidToken => "The token is not valid",
-            Self::ExpiredToken => "The token expired",
-            Self::InvalidCredentials => "The user name or password is wrong",
-            Self::SecondFactorNeeded => "A second factor is needed",
-            Self::InvalidSecondFactor => "The second factor is wrong or stale",
-            Self::TooManyAttempts => "There were too many attempts",
-            Self::InsufficientPermission => "The caller may not do this",
-            Self::NotFound => "There is nothing here",
-            Self::MethodNotAllowed => "The method is not allowed here",
-            Self::RequestTimeout => "The request did not arrive in time",
-            Self::BodyTooLarge => "The request body is too large",
-            Self::TargetTooLong => "The request target is too long",
-            Self::HeaderTooLarge => "The request header is too large",
-            Self::BadGateway => "The upstream gave no usable answer",
-            Self::Unavailable => "The request cannot be judged now",
-            Self::GatewayTimeout => "The upstream did not answer in time",
         }
     }
 }
@@ -475,7 +480,8 @@ mod tests {
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), Reason::ALL.len());
-        let ours = [Reason::BadGateway, Reason::Unavailable, Reason::GatewayTimeout];
+        let ours =
+            [Reason::BadGateway, Reason::Unavailable, Reason::Overloaded, Reason::GatewayTimeout];
         for reason in Reason::ALL {
             assert_eq!(reason.status().is_server_error(), ours.contains(&reason), "{reason:?}");
         }

@@ -47,8 +47,12 @@ impl Reason {
             Self::InsufficientPermission => 7,
             Self::NotFound | Self::MethodNotAllowed => 12,
             Self::RequestTimeout => 4,
-            Self::TooManyAttempts | Self::BodyTooLarge | Self::HeaderTooLarge => 8,
-            Self::BadGateway | Self::Unavailable | Self::GatewayTimeout => 14,
+            Self::TooManyAttempts
+            | Self::RateLimited
+            | Self::TooManyConnections
+            | Self::BodyTooLarge
+            | Self::HeaderTooLarge => 8,
+            Self::BadGateway | Self::Unavailable | Self::Overloaded | Self::GatewayTimeout => 14,
         }
     }
 }

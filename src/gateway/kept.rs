@@ -13,6 +13,8 @@ use rustls::RootCertStore;
 use super::transport::Secured;
 use crate::certificate::{RootsError, system_roots};
 use crate::clock::Clock;
+use crate::config::RatePer;
+use crate::config::RateSettings;
 use crate::config::UpstreamSettings;
 use crate::credentials::KnownUsers;
 use crate::credentials::StoredKeys;
@@ -26,6 +28,10 @@ use crate::jwt::OwnKeys;
 use crate::jwt::RemoteKeys;
 use crate::jwt::RemoteSettings;
 use crate::jwt::TokenCache;
+use crate::limits::Buckets;
+use crate::limits::Per;
+use crate::limits::Quota;
+use crate::limits::Rate;
 use crate::telemetry::Metrics;
 use crate::telemetry::UpstreamMetrics;
 
@@ -59,6 +65,9 @@ struct Tables {
     remotes: Vec<Arc<RemoteKeys>>,
     tokens: Option<(u64, TokenCache)>,
     own: Vec<Arc<OwnKeys>>,
+    rates: HashMap<(String, RateSettings), Arc<Rate>>,
+    buckets: Option<(usize, Arc<Buckets>)>,
+    rates_made: u64,
 }
 
 impl Kept {
@@ -198,9 +207,46 @@ impl Kept {
         }
     }
 
+    /// The rate of this name, with what was taken of it, as long as its settings stay.
+    pub(super) fn rate(&self, name: &str, settings: &RateSettings, capacity: usize) -> Arc<Rate> {
+        let mut tables = self.tables();
+        let buckets = match &tables.buckets {
+            Some((size, buckets)) if *size == capacity => Arc::clone(buckets),
+            _ => {
+                let buckets = Arc::new(Buckets::new(capacity));
+                tables.buckets = Some((capacity, Arc::clone(&buckets)));
+                tables.rates.clear();
+                buckets
+            }
+        };
+        let key = (name.to_owned(), settings.clone());
+        if let Some(known) = tables.rates.get(&key) {
+            return Arc::clone(known);
+        }
+        // Those of configurations that are not in force any more.
+        tables.rates.retain(|_, rate| Arc::strong_count(rate) > 1);
+        tables.rates_made += 1;
+        let (requests, burst) = (to_u64(settings.requests), to_u64(settings.burst));
+        let quota = Quota::new(requests, settings.every, burst);
+        let per = match settings.per {
+            RatePer::Address => Per::Address,
+            RatePer::App => Per::App,
+            RatePer::User => Per::User,
+            RatePer::Route => Per::Route,
+            RatePer::All => Per::All,
+        };
+        let rate = Arc::new(Rate::new(name, per, quota, (tables.rates_made, buckets)));
+        tables.rates.insert(key, Arc::clone(&rate));
+        rate
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn to_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// How long the store may be silent before none of our own tokens is believed.

@@ -18,6 +18,7 @@ mod lease;
 mod live;
 mod meaning;
 mod pending;
+mod rates;
 mod route;
 mod strip;
 mod trail;
@@ -38,16 +39,16 @@ use http::uri::PathAndQuery;
 
 pub use build::Built;
 use checks::{Checks, ClientAddress, Established, Gate, Presented};
-use cors::Asked;
 pub use cors::{Cors, Preflight};
 pub use decision::{Decision, Entry, Pass, Sealed};
-pub use denial::{Denial, Kind, Reason};
+pub use denial::{Crowd, Denial, Kind, Reason};
 pub use door::{Door, Service};
 pub use identity::{Fact, ForwardRule, IdentityNames};
 pub use kept::Kept;
 pub use lease::Lease;
 pub use live::Live;
 pub use pending::Pending;
+pub use rates::Rates;
 pub use route::{Access, Destination, Route, Target};
 pub use strip::Stripping;
 pub use trail::{Step, Trail};
@@ -57,20 +58,11 @@ pub use websocket::SocketOnly;
 
 use crate::clock::Timestamp;
 use crate::credentials::Vouching;
-use crate::inquiry::Bounds;
-use crate::inquiry::Inquiry;
-use crate::inquiry::InquiryError;
-use crate::inquiry::Peer;
-use crate::inquiry::TrustedProxies;
-use crate::jwt::Recent;
-use crate::jwt::TokenVerifier;
-use crate::policy::Facts;
-use crate::policy::TermOutcome;
-use crate::route::Lookup;
-use crate::route::Params;
-use crate::route::Require;
-use crate::route::RouteTable;
-use crate::telemetry::RouteMetrics;
+use crate::inquiry::{Bounds, Inquiry, InquiryError, Peer, TrustedProxies};
+use crate::jwt::{Recent, TokenVerifier};
+use crate::policy::{Facts, TermOutcome};
+use crate::route::{Lookup, Params, Require, RouteTable};
+use crate::telemetry::{Metrics, RouteMetrics};
 
 /// A whole configuration, compiled: immutable, swapped whole.
 #[derive(Debug)]
@@ -89,6 +81,11 @@ pub struct Gateway {
     stripping: Arc<Stripping>,
     unmatched: Arc<RouteMetrics>,
     body_timeout: Duration,
+    slowest_body: u64,
+    /// Those that count every request.
+    rates: Rates,
+    tells_rates: bool,
+    metrics: Metrics,
     stream_idle: Duration,
     /// How long a stream goes on when its caller may not any more.
     stream_grace: Duration,
@@ -106,6 +103,17 @@ pub struct Asking<'a> {
     pub now: Timestamp,
     /// The tokens that this worker saw last.
     pub recent: &'a Recent,
+    /// Whether the request is judged for the first time.
+    pub round: Round,
+}
+
+/// How often a request was judged: rates count it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// It has just come.
+    First,
+    /// Its body has come too.
+    Again,
 }
 
 /// What access lines tell.
@@ -135,6 +143,7 @@ impl Gateway {
         trail: &mut Trail,
     ) -> Result<Decision, Denial> {
         trail.cors.clone_from(&self.cors);
+        self.count_arrival(&self.rates, asking)?;
         let inquiry = Inquiry::of_request(parts, asking.peer, self.bounds)?;
         trail.note(Step::Normalise, || canonical_form(&inquiry));
         // TRACE would echo the caller's credentials back (RFC 9110 §9.3.8); no route can ask for it.
@@ -142,12 +151,12 @@ impl Gateway {
             return Err(Denial::NoMethod(HeaderValue::from_static("")));
         }
         trail.mark(Step::Normalise);
+        let presented = Presented { inquiry: &inquiry, asking };
         if self.has_cors
-            && let Some(preflight) = self.preflight(&inquiry, parts, trail)?
+            && let Some(preflight) = self.preflight(&presented, parts, trail)?
         {
             return Ok(Decision::Preflight(preflight));
         }
-        let presented = Presented { inquiry: &inquiry, asking };
         let (method, host) = (inquiry.method.as_str(), inquiry.host.name());
         let (route, params) = match self.routes.find(method, host, inquiry.path.as_str()) {
             Lookup::Found { route, params } => (route, params),
@@ -157,6 +166,7 @@ impl Gateway {
         };
         trail.take(route);
         trail.mark(Step::Match);
+        self.count_arrival(&route.rates, asking)?;
         let established = self.identify(route, &presented, trail).await?;
         trail.mark(Step::Check);
         permit(route, &params, &inquiry, &established, trail)?;
@@ -166,29 +176,21 @@ impl Gateway {
             return Err(Denial::BodyTooLarge);
         }
         let opens_websocket = opens_websocket(route, parts, &established)?;
+        let told = self.count_admitted(route, &established, asking)?;
         let destination = match &route.target {
             Target::Upstream(destination) => Arc::clone(destination),
             Target::Door(door) => {
-                return Ok(Decision::Enter(Entry {
-                    route: Arc::clone(route),
-                    door: Arc::clone(door),
-                    principal: established.lease.principal,
-                    peer: asking.peer.client,
-                    reserved: Arc::clone(&self.reserved),
-                    stripping: Arc::clone(&self.stripping),
-                }));
+                let who = (established.lease.principal, asking.peer.client);
+                return Ok(Decision::Enter(Entry::new(self, (route, door), who)));
             }
         };
         let address = established.address().unwrap_or(asking.peer.client);
         let user = established.facts.as_ref().map(|facts| facts.id.clone());
+        let unjudged = established.unjudged.as_deref();
         let pass = Pass {
             route: Arc::clone(route),
             destination,
-            target: self.target(
-                &inquiry,
-                parts.uri.path_and_query(),
-                established.unjudged.as_deref(),
-            )?,
+            target: self.target(&inquiry, parts.uri.path_and_query(), unjudged)?,
             host: host_to_send(&inquiry),
             ours: identity(route, &established, trail)?,
             lease: Some(established.lease),
@@ -196,47 +198,15 @@ impl Gateway {
             stripping: Arc::clone(&self.stripping),
             unjudged: established.unjudged,
             client: established.client.map(|client| client.address),
+            told,
             peer: asking.peer.client,
             opens_websocket,
         };
-        let Some(factor) = &route.second_factor else { return Ok(Decision::Allow(pass)) };
-        let factor = Arc::clone(factor);
+        let Some(factor) = route.second_factor.clone() else { return Ok(Decision::Allow(pass)) };
         // Nobody whom a factor could be asked of: the route marked so is for users.
         let user = user.ok_or(Denial::Missing(Kind::User))?;
         let vouching = self.vouching.clone();
         Ok(Decision::Confirm(Pending { pass, user, factor, vouching, address }))
-    }
-
-    /// What becomes of a browser's question whether it may send a request: answered where a route
-    /// would take that and says something of other origins. It comes without credentials.
-    fn preflight(
-        &self,
-        inquiry: &Inquiry<'_>,
-        parts: &Parts,
-        trail: &mut Trail,
-    ) -> Result<Option<Preflight>, Denial> {
-        let Some(asked) = Asked::of(parts) else { return Ok(None) };
-        let take = |method: &str, trail: &mut Trail| {
-            let found = self.routes.find(method, inquiry.host.name(), inquiry.path.as_str());
-            let Lookup::Found { route, .. } = found else { return None };
-            let cors = Arc::clone(route.cors.as_ref()?);
-            // A page that is refused is not told who else might have asked.
-            trail.cors = None;
-            trail.route = Some(Arc::clone(route));
-            trail.note(Step::Match, || format!("asks for route `{}`", route.id));
-            trail.mark(Step::Match);
-            Some(Preflight { route: Arc::clone(route), cors })
-        };
-        if let Some(preflight) = take(asked.method, trail) {
-            preflight.cors.judge(&asked)?;
-            trail.cors = Some(Arc::clone(&preflight.cors));
-            return Ok(Some(preflight));
-        }
-        // A route that takes OPTIONS, but not what is asked for: its upstream need not hear of that.
-        match take(inquiry.method.as_str(), trail) {
-            Some(_) => Err(Denial::BeyondCors),
-            None => Ok(None),
-        }
     }
 
     /// Who calls, as far as the route demands it.
@@ -296,6 +266,9 @@ impl Gateway {
         if let Some(route) = enclosing.first() {
             trail.enclosing.clone_from(&route.voice);
             trail.cors.clone_from(&route.cors);
+            if let Err(denial) = self.count_arrival(&route.rates, presented.asking) {
+                return denial;
+            }
         }
         trail.note(Step::Match, || match (enclosing.first(), allow.is_empty()) {
             (_, false) => "the path is known, the method is not".to_owned(),
@@ -317,6 +290,13 @@ impl Gateway {
             Ok(methods) if !allow.is_empty() => Denial::NoMethod(methods),
             _ => Denial::NoRoute,
         }
+    }
+
+    /// What is known of a request that is turned away before anything of it is looked at.
+    pub fn unseen(&self) -> Trail {
+        let mut trail = Trail::silent();
+        trail.cors.clone_from(&self.cors);
+        trail
     }
 
     /// Routes at one place that disagree leave the defaults to judge.
@@ -357,6 +337,11 @@ impl Gateway {
     /// How long the next piece of a request body may take.
     pub const fn body_timeout(&self) -> Duration {
         self.body_timeout
+    }
+
+    /// Bytes of a request body that must come in each second; 0 asks for none.
+    pub const fn slowest_body(&self) -> u64 {
+        self.slowest_body
     }
 
     /// How long both sides of a stream may be silent.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::cors::Cors;
 use super::door::Door;
 use super::identity::ForwardRule;
+use super::rates::Rates;
 use super::transport::Transport;
 use super::voice::Voice;
 use crate::config::{ProxyHeader, UpstreamHttp2};
@@ -41,6 +42,8 @@ pub struct Route {
     pub response_timeout: Duration,
     /// Largest request body, in bytes.
     pub body_limit: u64,
+    /// The rates that its requests are counted by.
+    pub rates: Rates,
     /// Which pages of other origins may read answers.
     pub cors: Option<Arc<Cors>>,
     /// How long a WebSocket may be silent; none where none may be opened.

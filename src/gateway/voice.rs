@@ -74,6 +74,9 @@ fn scope(denial: &Denial, id: &RequestId) -> Scope<'static> {
     if let Denial::NoMethod(allow) = denial {
         return scope.with(Name::Allow, allow.to_str().unwrap_or_default());
     }
+    if let Denial::RateLimited(exceeded) = denial {
+        return scope.with(Name::RetryAfter, whole_seconds(exceeded.wait));
+    }
     let Denial::Vouch(error) = denial else { return scope };
     match error {
         VouchError::TooMany { retry_after } => {
@@ -111,6 +114,7 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
             VouchError::SecondFactorWrong => Refusal::SecondFactorWrong,
             VouchError::Unavailable => Refusal::Unavailable,
         },
+        Denial::RateLimited(_) => Refusal::Throttled,
         Denial::HeaderDiffers => Refusal::WrongHeader,
         Denial::Certificate(Kind::User, _) => Refusal::InvalidToken,
         Denial::Certificate(_, _) => Refusal::InvalidApplicationKey,
@@ -135,6 +139,7 @@ fn refusal(denial: &Denial) -> Option<Refusal> {
         Denial::Malformed(_)
         | Denial::Carried(_, CarryError::Repeated)
         | Denial::Carried(Kind::Header, CarryError::Malformed)
+        | Denial::Crowded(_)
         | Denial::NoSocket
         | Denial::BodyTimeout
         | Denial::BodyBroken
@@ -175,6 +180,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
             VouchError::SecondFactorWrong => Failure::SecondFactorWrong,
             VouchError::Unavailable => Failure::Unavailable,
         },
+        Denial::RateLimited(_) => Failure::Throttled,
         Denial::HeaderDiffers
         | Denial::Certificate(_, _)
         | Denial::Carried(Kind::App | Kind::Header, _) => Failure::InvalidApplicationKey,
@@ -194,6 +200,7 @@ fn failure(denial: &Denial) -> Option<Failure> {
         Denial::Malformed(_) if denial.reason() == Reason::MalformedRequest => Failure::Malformed,
         Denial::Malformed(_)
         | Denial::NoRoute
+        | Denial::Crowded(_)
         | Denial::NoSocket
         | Denial::BodyTimeout
         | Denial::BodyBroken

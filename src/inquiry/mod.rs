@@ -4,6 +4,7 @@
 //! before anything is compared. No route, check or policy is known to this part.
 
 mod host;
+mod network;
 mod path;
 mod peer;
 
@@ -15,6 +16,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 
 pub use host::Host;
+pub use network::Network;
 pub use path::{CanonicalPath, canonical_segment};
 pub use peer::{Origin, Peer, TrustedProxies};
 

@@ -110,6 +110,11 @@ impl Answer {
         })
     }
 
+    /// Whether the answer goes on, while its client takes nothing of it.
+    pub fn stay(&mut self, cx: &mut Context<'_>) -> Result<(), AnswerFault> {
+        self.extend(true, cx)
+    }
+
     /// Whether the answer goes on. Asked while its upstream is silent and, where that never happens,
     /// now and then between two pieces.
     fn extend(&mut self, is_pending: bool, cx: &mut Context<'_>) -> Result<(), AnswerFault> {

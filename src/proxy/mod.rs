@@ -38,6 +38,7 @@ pub use tunnel::{Over, Switched, Tunnel};
 
 use crate::clock::Clock;
 use crate::gateway::Asking;
+use crate::gateway::Crowd;
 use crate::gateway::Decision;
 use crate::gateway::Denial;
 use crate::gateway::Entry;
@@ -47,6 +48,7 @@ use crate::gateway::Live;
 use crate::gateway::Pass;
 use crate::gateway::Pending;
 use crate::gateway::Preflight;
+use crate::gateway::Round;
 use crate::gateway::Stripping;
 use crate::gateway::Trail;
 use crate::gateway::Voice;
@@ -58,6 +60,7 @@ use crate::message::RequestId;
 use crate::message::RequestIds;
 use crate::telemetry::AccessLog;
 use crate::upstream::Arriving;
+use crate::upstream::BodyPatience;
 use crate::upstream::RequestBody;
 use crate::upstream::ResponseBody;
 use crate::upstream::TrailerRules;
@@ -127,7 +130,8 @@ impl Proxy {
         let peer = behind.as_ref().unwrap_or(connected);
         let is_logged = gateway.access_log().enabled;
         let mut trail = if is_logged { Trail::timed(arrived) } else { Trail::silent() };
-        let asking = Asking { peer, now: self.clock.now(), recent: &self.recent };
+        let (now, recent) = (self.clock.now(), &self.recent);
+        let asking = Asking { peer, now, recent, round: Round::First };
         let decision = gateway.decide(&parts, &asking, &mut trail).await;
         let decided = Instant::now();
         let mut record = self.record(&gateway, &parts, &trail, arrived);
@@ -148,7 +152,8 @@ impl Proxy {
                 let rules = || rules(pass.reserved(), pass.stripping());
                 // Whichever is smaller: a body that tells no length has only this to stop it.
                 let limit = pending.route().body_limit.min(MOST_CONFIRMED);
-                let body = RequestBody::streaming(body, limit, gateway.body_timeout(), rules);
+                let patience = patience(&gateway, record.wants);
+                let body = RequestBody::streaming(body, limit, patience, rules);
                 drop(gateway);
                 if is_logged {
                     record.describe(self, &parts, &trail, client_of(peer, trail.client));
@@ -157,7 +162,8 @@ impl Proxy {
             }
             Decision::Enter(entry) => {
                 let rules = || rules(entry.reserved(), entry.stripping());
-                let (limit, patience) = (entry.route().body_limit, gateway.body_timeout());
+                let (limit, patience) =
+                    (entry.route().body_limit, patience(&gateway, record.wants));
                 let body = RequestBody::streaming(body, limit, patience, rules);
                 drop(gateway);
                 if is_logged {
@@ -181,6 +187,25 @@ impl Proxy {
                 refuse(&denial, trail.voice(), record)
             }
         }
+    }
+
+    /// Answers a request on a connection for which there is no room.
+    pub fn turn_away(
+        &self,
+        request: Request<Arriving>,
+        connected: &Peer,
+        arrived: Instant,
+        crowd: Crowd,
+    ) -> Response<Answer> {
+        let gateway = self.live.current();
+        let (parts, _unread) = request.into_parts();
+        let (denial, trail) = (Denial::Crowded(crowd), gateway.unseen());
+        gateway.unmatched().denied(denial.reason().code(), arrived.elapsed());
+        let mut record = self.record(&gateway, &parts, &trail, arrived);
+        if gateway.access_log().enabled {
+            record.describe(self, &parts, &trail, connected.client);
+        }
+        refuse(&denial, trail.voice(), record)
     }
 
     /// Reads the whole body, which may hold the second factor, before anything goes on.
@@ -256,7 +281,8 @@ impl Proxy {
                 return (Decision::Deny(denial), Bytes::new());
             }
         };
-        let asking = Asking { peer, now: self.clock.now(), recent: &self.recent };
+        let (now, recent) = (self.clock.now(), &self.recent);
+        let asking = Asking { peer, now, recent, round: Round::Again };
         let gateway = self.live.current();
         (gateway.decide(parts, &asking, &mut Trail::silent()).await, body)
     }
@@ -272,7 +298,7 @@ impl Proxy {
         if let Some(id) = record.id().header() {
             pass.add(message::REQUEST_ID, id);
         }
-        let route = Arc::clone(pass.route());
+        let (route, told) = (Arc::clone(pass.route()), pass.take_told());
         let idle = route.websocket_idle.filter(|_| pass.opens_websocket());
         let upgrade = idle.and_then(|idle| Some((parts.extensions.remove::<OnUpgrade>()?, idle)));
         let mut tenure = Tenure::begin(&self.landlord, pass.take_lease(), decided);
@@ -294,6 +320,9 @@ impl Proxy {
                 route.metrics.upstream_answered(took);
                 record.upstream_answered(took);
                 headers::forward_response(response.headers_mut());
+                if let Some(told) = told {
+                    told.write(response.headers_mut());
+                }
                 match upgrade {
                     Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                         return switch(response, (upgrade, tenure), record);
@@ -369,7 +398,16 @@ fn streaming(body: Arriving, pass: &Pass, gateway: &Gateway, wants: Wanted) -> R
     if wants == Wanted::Call && route.target.may_speak_http2() {
         return RequestBody::of_call(body, route.body_limit, gateway.stream_idle(), rules);
     }
-    RequestBody::streaming(body, route.body_limit, gateway.body_timeout(), rules)
+    RequestBody::streaming(body, route.body_limit, patience(gateway, wants), rules)
+}
+
+/// A call of gRPC may say little for long; what it may not is say nothing.
+fn patience(gateway: &Gateway, wants: Wanted) -> BodyPatience {
+    let slowest = match wants {
+        Wanted::Call => 0,
+        Wanted::Answer | Wanted::Socket => gateway.slowest_body(),
+    };
+    BodyPatience { piece: gateway.body_timeout(), slowest }
 }
 
 fn rules(reserved: &Arc<IdentityNames>, stripping: &Arc<Stripping>) -> TrailerRules {

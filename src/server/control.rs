@@ -18,6 +18,7 @@ use super::listen::Bound;
 use super::logins;
 use super::logins::{Desks, Users};
 use super::operators;
+use super::room::Room;
 use super::tls;
 use super::tls::{Ground, LiveTls, Tls};
 use super::upstreams::Watches;
@@ -69,6 +70,8 @@ pub(super) struct Control {
     pub(super) seed: u64,
     pub(super) watches_files: bool,
     pub(super) shutdown: ShutdownSettings,
+    /// Whose bounds a reload changes.
+    pub(super) room: Arc<Room>,
     /// Tells the workers until when they may finish.
     pub(super) stop: watch::Sender<Option<Instant>>,
 }
@@ -364,6 +367,7 @@ impl Running {
             return Err(Report::new(loaded.source, findings));
         };
         self.control.shutdown = settings.shutdown;
+        self.control.room.resize(&settings.limits);
         if let Some(families) = &self.families {
             *families.lock().unwrap_or_else(PoisonError::into_inner) = self.kept.all_own_keys();
         }

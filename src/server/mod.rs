@@ -10,6 +10,7 @@ mod listen;
 mod logins;
 mod operators;
 mod proxied;
+mod room;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -25,7 +26,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -55,6 +55,7 @@ use control::Control;
 pub use control::Order;
 use control::StartFailure;
 use listen::Bound;
+use room::Room;
 use tls::{Ground, LiveTls};
 pub use trial::{Asked, Judged, Trial};
 use worker::{Manner, Stop, Worker};
@@ -149,7 +150,7 @@ impl Server {
             .map_err(|error| StartError::Listen(public.to_string(), error))?;
         let operators = settings.listen.admin.as_ref().map(listen_for_operators).transpose()?;
         let (admin, admin_listener) = operators.unzip();
-        let room = Arc::new(Semaphore::new(settings.limits.connections));
+        let room = Arc::new(Room::new(&settings.limits));
         let control = Control {
             path: PathBuf::from(path),
             clock: clock.clone(),
@@ -157,6 +158,7 @@ impl Server {
             seed: random()?,
             watches_files,
             shutdown: settings.shutdown,
+            room: Arc::clone(&room),
             stop,
         };
         let mut threads = Vec::with_capacity(workers + 1);

@@ -36,6 +36,7 @@ use crate::gateway::Built;
 use crate::gateway::Decision;
 use crate::gateway::Gateway;
 use crate::gateway::Kept;
+use crate::gateway::Round;
 use crate::gateway::Trail;
 use crate::inquiry::Peer;
 use crate::jwt::Recent;
@@ -139,7 +140,8 @@ impl Trial {
         };
         let mut trail = Trail::verbose(Instant::now());
         let recent = Recent::new();
-        let asking = Asking { peer: &peer, now: self.clock.now(), recent: &recent };
+        let asking =
+            Asking { peer: &peer, now: self.clock.now(), recent: &recent, round: Round::First };
         let decision = self.gateway.decide(&parts, &asking, &mut trail).await;
         Asked::Judged(Box::new(Judged { parts, peer, trail, decision }))
     }

@@ -4,20 +4,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::io::AsyncRead;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection;
-use super::connection::{Patience, Protocol, Stream};
+use super::connection::{Opened, Patience, Protocol, Stream};
 use super::listen::{Accepted, Listener};
 use super::proxied;
 use super::proxied::Told;
+use super::room::{Crowded, Doorstep, Place, Room, Seat};
 use super::tls;
-use super::tls::LiveTls;
+use super::tls::{LiveTls, Tls};
 use crate::config::Http2Settings;
+use crate::gateway::Crowd;
 use crate::inquiry::Origin;
 use crate::inquiry::Peer;
 use crate::inquiry::TrustedProxies;
@@ -30,10 +34,11 @@ use crate::upstream::Drive;
 pub(super) struct Worker {
     pub(super) proxy: Proxy,
     pub(super) draining: Notify,
+    /// Has one connection that nobody uses end, the one that waits longest.
+    pub(super) wanted: Notify,
     is_draining: AtomicBool,
     pub(super) metrics: Metrics,
-    /// Counts connections of all workers together.
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     pub(super) patience: Patience,
     pub(super) http2: Http2Settings,
     /// Who must tell for whom it connects.
@@ -74,14 +79,14 @@ impl Worker {
     pub(super) fn new(
         proxy: Proxy,
         metrics: Metrics,
-        room: Arc<Semaphore>,
+        room: Arc<Room>,
         manner: &Manner,
         tls: Option<Arc<LiveTls>>,
     ) -> Self {
         let is_draining = AtomicBool::new(false);
         let Manner { patience, http2, proxied } = manner.clone();
-        let draining = Notify::new();
-        Self { proxy, draining, is_draining, metrics, room, patience, http2, proxied, tls }
+        let (draining, wanted) = (Notify::new(), Notify::new());
+        Self { proxy, draining, wanted, is_draining, metrics, room, patience, http2, proxied, tls }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -162,61 +167,151 @@ impl Worker {
                 return;
             }
         };
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
-            self.metrics.connections_refused.inc();
-            return;
-        };
         // Answers are whole messages; waiting to fill a segment only delays them.
         if let Accepted::Tcp(stream, _) = &accepted
             && stream.set_nodelay(true).is_err()
         {
             return;
         }
-        self.metrics.connections.inc();
+        // Beyond those who can be told at once that there is no room, connections end without a word.
+        let Some(turn) = self.turn() else {
+            self.metrics.connections_refused.inc();
+            return;
+        };
         let worker = Arc::clone(self);
-        let open = self.metrics.connections.clone();
-        let open = OnDrop(Some(move || open.dec()));
         let (stream, address) = match accepted {
             Accepted::Tcp(stream, address) => (stream, address),
             Accepted::Unix(stream) => {
-                connections.spawn(async move {
-                    let (_open, _place) = (open, place);
-                    worker.serve_in_clear(stream, Origin::Local).await
-                });
+                connections.spawn(worker.serve_in_clear(stream, Origin::Local, turn));
                 return;
             }
         };
         // Two tasks, so that one in clear is not as large as one with a session.
-        let Some(tls) = self.tls.as_ref().map(|live| live.current()) else {
-            connections.spawn(async move {
-                let (_open, _place) = (open, place);
-                worker.serve_in_clear(stream, address.into()).await
-            });
-            return;
-        };
-        connections.spawn(async move {
-            let (_open, _place, mut stream) = (open, place, stream);
-            let Some(client) = worker.client_of(&mut stream, address.into()).await else {
-                return Ok(());
-            };
-            match tls.accept(stream, client).await {
-                Some((session, peer)) => {
-                    let protocol = tls::protocol_of(&session);
-                    connection::serve(session, protocol, peer, worker).await
-                }
-                None => Ok(()),
+        match self.tls.as_ref().map(|live| live.current()) {
+            None => connections.spawn(worker.serve_in_clear(stream, address.into(), turn)),
+            Some(tls) => {
+                connections.spawn(worker.serve_secured(tls, stream, (address.into(), turn)))
             }
-        });
+        };
+    }
+
+    fn turn(&self) -> Option<Turn> {
+        match self.room.enter() {
+            Some(place) => Some(Turn::Inside(self.open(place))),
+            None => self.room.stand_by().map(Turn::AtTheDoor),
+        }
+    }
+
+    fn open(&self, place: Place) -> Open {
+        let gauge = self.metrics.connections.clone();
+        gauge.inc();
+        Open { gauge, _place: place }
     }
 
     async fn serve_in_clear<S: Stream>(
         self: Arc<Self>,
         mut stream: S,
         socket: Origin,
+        turn: Turn,
     ) -> Result<(), hyper::Error> {
-        let Some(client) = self.client_of(&mut stream, socket).await else { return Ok(()) };
+        let Some((client, admitted)) = self.admit(&mut stream, socket, turn).await else {
+            return Ok(());
+        };
+        match admitted {
+            Admitted::Served(_open, _seat) => self.in_clear(stream, client, None).await,
+            Admitted::Told(crowd, _doorstep) => {
+                told(Box::pin(self.in_clear(stream, client, Some(crowd)))).await
+            }
+        }
+    }
+
+    async fn serve_secured(
+        self: Arc<Self>,
+        tls: Arc<Tls>,
+        mut stream: TcpStream,
+        (socket, turn): (Origin, Turn),
+    ) -> Result<(), hyper::Error> {
+        let Some((client, admitted)) = self.admit(&mut stream, socket, turn).await else {
+            return Ok(());
+        };
+        match admitted {
+            Admitted::Served(_open, _seat) => self.secured(tls, stream, client, None).await,
+            Admitted::Told(crowd, _doorstep) => {
+                told(Box::pin(self.secured(tls, stream, client, Some(crowd)))).await
+            }
+        }
+    }
+
+    async fn in_clear<S: Stream>(
+        self: Arc<Self>,
+        stream: S,
+        client: Origin,
+        crowd: Option<Crowd>,
+    ) -> Result<(), hyper::Error> {
         let protocol = if self.http2.prior_knowledge { Protocol::Either } else { Protocol::Http1 };
-        connection::serve(stream, protocol, Peer::direct(client), self).await
+        let opened = Opened::by(Peer::direct(client), crowd);
+        connection::serve(stream, protocol, opened, self).await
+    }
+
+    async fn secured(
+        self: Arc<Self>,
+        tls: Arc<Tls>,
+        stream: TcpStream,
+        client: Origin,
+        crowd: Option<Crowd>,
+    ) -> Result<(), hyper::Error> {
+        let Some((session, peer)) = tls.accept(stream, client).await else { return Ok(()) };
+        let protocol = tls::protocol_of(&session);
+        connection::serve(session, protocol, Opened::by(peer, crowd), self).await
+    }
+
+    /// Who the client is, and whether it is served or only told that it is not; none when it does not
+    /// say what it has to, or when too many are being told.
+    async fn admit(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        socket: Origin,
+        turn: Turn,
+    ) -> Option<(Origin, Admitted)> {
+        let inside = match turn {
+            Turn::Inside(open) => Ok(open),
+            Turn::AtTheDoor(doorstep) => self.make_room().await.ok_or(doorstep),
+        };
+        let open = match inside {
+            Ok(open) => open,
+            Err(doorstep) => {
+                self.metrics.connections_refused.inc();
+                let client = self.client_of(stream, socket);
+                let client = tokio::time::timeout(TOLD_WITHIN, client).await.ok()??;
+                return Some((client, Admitted::Told(Crowd::Everybody, doorstep)));
+            }
+        };
+        let client = self.client_of(stream, socket).await?;
+        if let Ok(seat) = self.seat(client) {
+            return Some((client, Admitted::Served(open, seat)));
+        }
+        drop(open);
+        self.metrics.connections_refused.inc();
+        Some((client, Admitted::Told(Crowd::Address, self.room.stand_by()?)))
+    }
+
+    /// Has a connection that nobody uses give its place away: an overload would last as long as idle
+    /// clients stay.
+    async fn make_room(&self) -> Option<Open> {
+        // With none to end now, the next that nobody uses does.
+        self.wanted.notify_one();
+        tokio::task::yield_now().await;
+        Some(self.open(self.room.enter()?))
+    }
+
+    /// A place among the connections of a client's network. Trusted proxies come for many clients, and
+    /// so does who comes by way of this machine.
+    fn seat(&self, client: Origin) -> Result<Option<Seat>, Crowded> {
+        let Origin::Address(address) = client else { return Ok(None) };
+        self.room.sit(address).or_else(|crowded| {
+            let speaks_for_many = self.proxy.live.current().trusted_proxies().trusts(client);
+            if speaks_for_many { Ok(None) } else { Err(crowded) }
+        })
     }
 
     /// The client of a connection: who opened it, unless that is one who must tell of another.
@@ -282,18 +377,39 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Runs its closure when it goes, also when the task is aborted or panics.
-struct OnDrop<F: FnOnce()>(Option<F>);
+/// Whether there was room for a connection when it came.
+enum Turn {
+    Inside(Open),
+    AtTheDoor(Doorstep),
+}
 
-impl<F: FnOnce()> Drop for OnDrop<F> {
+/// What a connection is let in for, with what is held while it lasts.
+enum Admitted {
+    Served(Open, Option<Seat>),
+    Told(Crowd, Doorstep),
+}
+
+/// A connection that is counted until it goes, also when its task is aborted or panics.
+struct Open {
+    gauge: IntGauge,
+    _place: Place,
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
-        if let Some(run) = self.0.take() {
-            run();
-        }
+        self.gauge.dec();
     }
+}
+
+/// Tells a client that it is not served, if it listens: one that knows comes back later, one that does
+/// not tries again at once.
+async fn told(telling: impl Future<Output = Result<(), hyper::Error>>) -> Result<(), hyper::Error> {
+    tokio::time::timeout(TOLD_WITHIN, telling).await.unwrap_or(Ok(()))
 }
 
 /// How often unused upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long a connection may take to be told that there is no room for it.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// How long accepting rests after an error of the listener.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub tls_certificate_expiry: IntGaugeVec,
     /// Client connections refused because of a limit.
     pub connections_refused: IntCounter,
+    /// Requests refused because they came too fast, by rate.
+    pub rate_limited: IntCounterVec,
     /// Client connections that speak HTTP/2 now; they are among all of them.
     pub http2_connections: IntGauge,
     /// Requests that came over HTTP/2.
@@ -166,6 +168,12 @@ impl Metrics {
                 r,
                 "connections_refused_total",
                 "Client connections refused because of a limit.",
+            )?,
+            rate_limited: counters(
+                r,
+                "rate_limited_total",
+                "Requests refused because they came too fast.",
+                &["rate"],
             )?,
             http2_connections: gauge(
                 r,

@@ -185,4 +185,4 @@ fn unwritable(error: http::Error) -> Failure {
 }
 
 /// Streams beyond the first on which one endpoint is asked.
-const MOST_AGAIN: u32 = 2;
+const MOST_AGAIN: u32 = 5;

@@ -32,7 +32,7 @@ use http::request::Parts;
 pub use answer_body::AnswerFault;
 use answer_body::{LinkBody, Source};
 pub use arriving::{Arriving, Rest};
-pub use body::{BodyFault, RequestBody, TrailerRules};
+pub use body::{BodyFault, BodyPatience, RequestBody, TrailerRules};
 pub use chunked::BrokenChunk;
 pub use head::HeadFault;
 use head::{Framing, Head};

@@ -102,7 +102,11 @@ impl Sending {
                 }
                 Poll::Ready(false) | Poll::Pending => {}
             }
-            ready!(self.poll_write(stream, cx)).map_err(SendFault::Connection)?;
+            let written = self.poll_write(stream, cx);
+            if let (Poll::Pending, Some(body)) = (&written, &mut self.body) {
+                body.hold();
+            }
+            ready!(written).map_err(SendFault::Connection)?;
         }
     }
 

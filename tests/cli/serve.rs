@@ -114,3 +114,28 @@ fn access_lines_go_to_standard_output_up_to_the_last() {
     assert_eq!(line["reason"], "missing_credentials");
     assert_eq!(line["detail"], "no application key was sent");
 }
+
+#[test]
+fn sockets_go_with_the_gateway_however_it_is_told_to_end() {
+    let folder = Folder::gateway();
+    let (public, admin) = (folder.path("p.sock"), folder.path("a.sock"));
+    let listen =
+        format!("public: \"unix:{}\", admin: \"unix:{}\"", public.display(), admin.display());
+    let text = CONFIGURATION.replace("public: 127.0.0.1:0, admin: 127.0.0.1:0", &listen);
+    folder.write("portcullis.yaml", &text);
+    for (signal, code) in [("KILL", None), ("TERM", Some(0)), ("INT", Some(0)), ("QUIT", Some(0))] {
+        let mut run = folder.start(&["serve"]);
+        run.line_with("listening");
+        let said = folder.run(&["healthcheck"]);
+        assert!(said.code == 0 && said.out.starts_with("ready\n"), "{signal}: {said:?}");
+        let second = folder.run(&["serve"]);
+        assert_eq!(second.code, 69, "{second:?}");
+        assert!(second.err.contains("cannot listen on unix:"), "{second:?}");
+        run.signal(signal);
+        assert_eq!(run.child.wait().unwrap().code(), code, "{signal}");
+        // What a sudden death leaves is taken over by the next.
+        assert_eq!((public.exists(), admin.exists()), (code.is_none(), code.is_none()), "{signal}");
+    }
+    let said = folder.run(&["healthcheck"]);
+    assert!(said.code == 1 && said.err.contains("no answer from unix:"), "{said:?}");
+}

@@ -29,6 +29,7 @@ mod hosts;
 mod http2;
 mod identity;
 mod issuers;
+mod limits;
 mod login;
 mod logins_under_attack;
 mod many_routes;

@@ -34,6 +34,7 @@ fn a_parked_connection_serves_on_and_is_judged_as_before() {
     });
     let world = Setup::before(upstream).extra("workers: 1").start();
     let mut client = world.connect();
+    answered(&mut client, &Ask::get("/api/x"), 401);
     wait_for_parked(&world, 1.0);
     client.send(&Ask::get("/api/x").signed().bytes());
     world.upstream.wait("the request", |seen| seen.heads() == 1);

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use h2::Reason;
 
+use crate::world::Ask;
 use crate::world::Client;
 use crate::world::Fault;
 use crate::world::Http2;
@@ -32,6 +33,8 @@ const PAIRS: [(Version, Version); 4] = [(One, One), (One, Two), (Two, One), (Two
 enum Act {
     /// Reads everything and sends this back, with the trailer `X-Sum: up` if it is told so.
     Return(Vec<u8>, bool),
+    /// Answers with this status and length, and no body.
+    Bare(u16, Option<&'static str>),
     /// Answers before it has read anything.
     Early,
     /// Answers nothing.
@@ -60,6 +63,10 @@ impl Behind {
                 let half = Bytes::from_static(b"half");
                 let plan = match act {
                     Act::Return(..) => Plan::Echo,
+                    Act::Bare(status, length) => {
+                        let length = length.map(|length| ("content-length", length));
+                        Plan::Answer(*status, length.into_iter().collect(), Bytes::new())
+                    }
                     Act::Early => Plan::Early(half),
                     Act::Silence => Plan::Silence,
                     Act::Half => Plan::Half(half),
@@ -143,6 +150,10 @@ fn steps(act: &Act) -> Vec<Step> {
             let trailer = if *has_trailer { "X-Sum: up\r\n" } else { "" };
             answer.extend(format!("0\r\n{trailer}\r\n").bytes());
             vec![Step::Body, Step::Send(answer)]
+        }
+        Act::Bare(status, length) => {
+            let length = length.map_or(String::new(), |it| format!("Content-Length: {it}\r\n"));
+            vec![Step::Body, Step::text(&format!("HTTP/1.1 {status} X\r\n{length}\r\n"))]
         }
         Act::Early => vec![Step::text("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf")],
         Act::Silence => vec![Step::Silence],
@@ -273,6 +284,50 @@ fn bodies_and_trailers_go_both_ways() {
                 let down = answer.trailers.all("x-sum").first().map(ToString::to_string);
                 assert_eq!(down, trailer, "{why}");
                 assert!(behind.request() == Some((body, trailer)), "{why}");
+            }
+        }
+    }
+}
+
+/// On one connection: the second answer tells whether the first was framed well.
+#[track_caller]
+fn ask_twice(world: &World, version: Version, ask: &Ask) -> [Message; 2] {
+    match version {
+        One => {
+            let mut client = world.connect();
+            [(); 2].map(|()| {
+                client.send(&ask.bytes());
+                client.answer(ask.method()).unwrap()
+            })
+        }
+        Two => {
+            let mut client = world.connect_http2();
+            [(); 2].map(|()| {
+                let stream = client.ask(ask);
+                client.answer(stream).unwrap()
+            })
+        }
+    }
+}
+
+#[test]
+fn an_answer_without_a_body_keeps_the_length_that_it_tells_of() {
+    for (client, upstream) in PAIRS {
+        for (method, status, length) in [
+            ("HEAD", 200, Some("5")),
+            ("HEAD", 200, None),
+            ("GET", 304, None),
+            ("GET", 204, None),
+            ("GET", 200, Some("0")),
+        ] {
+            let behind = Behind::new(upstream, &Act::Bare(status, length));
+            let world = before(&behind);
+            for answer in ask_twice(&world, client, &Ask::new(method, "/open/a")) {
+                let why =
+                    format!("{client:?} {upstream:?} {method} {status} {length:?} {answer:?}");
+                assert_eq!((answer.status(), answer.body.as_slice()), (status, &b""[..]), "{why}");
+                let told = answer.fields.all("content-length");
+                assert_eq!(told.first().copied(), length, "{why}");
             }
         }
     }

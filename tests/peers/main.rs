@@ -18,12 +18,14 @@ mod world;
 
 #[cfg(feature = "npm")]
 mod axios;
+mod bodies;
 mod browser;
 mod cost;
 mod curl;
 mod fronts;
 mod grpc;
 mod h2load;
+mod idle;
 mod memory;
 mod nginx_upstream;
 mod promtool;

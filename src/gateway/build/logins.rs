@@ -24,6 +24,7 @@ use crate::gateway::cors::Cors;
 use crate::gateway::denial::Kind;
 use crate::gateway::door::{Door, Service};
 use crate::gateway::kept::Kept;
+use crate::gateway::rates::Rates;
 use crate::gateway::route::{Access, Route, Target};
 use crate::gateway::voice::Voice;
 use crate::id::{CheckName, RouteId};
@@ -153,6 +154,8 @@ fn access(names: &Names, login: &LoginSettings, findings: &mut Findings) -> Opti
 fn route(door: &Arc<Door>, access: Access, cors: Option<&Arc<Cors>>, kept: &Kept) -> Route {
     let id = format!("{}:{}", door.service.name, door.kind.name());
     Route {
+        // Their own limits count failures, in `account`.
+        rates: Rates::default(),
         cors: cors.cloned(),
         websocket_idle: None,
         metrics: RouteMetrics::new(&kept.metrics, &id),

@@ -5,6 +5,7 @@
 mod checks;
 mod logins;
 mod own;
+mod rates;
 mod requirements;
 mod routes;
 mod transports;
@@ -62,11 +63,13 @@ impl Gateway {
         let compiled = checks::compile(loaded, common, offered, findings);
         loaded.named_files.extend(secrets.into_named_files());
         let names = Names::new(loaded);
+        let rates = rates::Known::new(loaded, settings, kept);
+        let everywhere = rates.everywhere(loaded, findings);
         let cors = settings.cors.clone().map(|cors| Arc::new(Cors::new(cors)));
         let calls = logins::routes(&names, (offered, cors.as_ref()), (settings, kept), findings);
         let known = compiled.as_ref().map_or(&[][..], |compiled| &compiled.checks);
         let routes = routes::compile(
-            (&names, known),
+            (&names, known, &rates),
             loaded,
             (settings, kept, &transports),
             (calls, cors.as_ref()),
@@ -98,6 +101,10 @@ impl Gateway {
             cors,
             unmatched: Arc::new(RouteMetrics::new(&kept.metrics, "")),
             body_timeout: settings.timeouts.body,
+            slowest_body: settings.limits.slowest_body,
+            rates: everywhere,
+            tells_rates: settings.limits.tell_rates,
+            metrics: kept.metrics.clone(),
             stream_idle: settings.streams.idle,
             stream_grace: settings.streams.grace,
             vouching: kept.vouching.clone(),

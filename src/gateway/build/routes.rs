@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use http::header;
 
+use super::rates::Known;
 use super::requirements;
 use super::requirements::Names;
 use super::transports::Transports;
@@ -58,6 +59,8 @@ pub(super) struct Routes {
 struct Ground<'g> {
     names: &'g Names,
     checks: &'g [Check],
+    rates: &'g Known,
+    default_rates: &'g [At<String>],
     settings: &'g Settings,
     kept: &'g Kept,
     fallback: Option<Require>,
@@ -73,7 +76,7 @@ struct Ground<'g> {
 type Calls = Vec<(Pattern, Arc<Route>, At<String>)>;
 
 pub(super) fn compile(
-    (names, checks): (&Names, &[Check]),
+    (names, checks, rates): (&Names, &[Check], &Known),
     loaded: &Loaded,
     (settings, kept, transports): (&Settings, &Kept, &Transports<'_>),
     (calls, cors): (Calls, Option<&Arc<Cors>>),
@@ -90,11 +93,14 @@ pub(super) fn compile(
             Some((name.as_str(), Arc::new(destination(name, upstream, transport, kept))))
         })
         .collect();
+    let default_rates = document.defaults.rates.as_slice();
     let has_default = document.defaults.require.is_some();
     let cors = cors.cloned();
     let ground = Ground {
         names,
         checks,
+        rates,
+        default_rates,
         settings,
         kept,
         fallback,
@@ -204,6 +210,9 @@ impl Ground<'_> {
             params,
             response_timeout: numbers.timeout.unwrap_or(timeout),
             body_limit: numbers.body.unwrap_or(self.settings.limits.body),
+            rates: self
+                .rates
+                .of_route(entry.rates.as_deref().unwrap_or(self.default_rates), findings),
             websocket_idle: opens_websockets.then_some(self.settings.streams.idle),
             cors: self.cors(numbers.cors),
             metrics: RouteMetrics::new(&self.kept.metrics, id),

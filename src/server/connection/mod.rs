@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::worker::Worker;
+use crate::gateway::Crowd;
 use crate::inquiry::Peer;
 pub(super) use http1::protocol;
 
@@ -69,28 +70,41 @@ pub(super) enum Protocol {
     Either,
 }
 
+/// Who is at the other end of a connection, since when, and whether it is served.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) peer: Peer,
+    pub(super) at: Instant,
+    /// What there is too much of for any request to be served.
+    pub(super) crowd: Option<Crowd>,
+}
+
+impl Opened {
+    /// A connection of `peer` that begins now.
+    pub(super) fn by(peer: Peer, crowd: Option<Crowd>) -> Self {
+        Self { peer, at: Instant::now(), crowd }
+    }
+}
+
 /// Serves a connection to its end; one that opens while the worker drains serves one request.
 pub(super) async fn serve<S: Stream>(
     stream: S,
     protocol: Protocol,
-    peer: Peer,
+    opened: Opened,
     worker: Arc<Worker>,
 ) -> Result<(), hyper::Error> {
-    let opened = Instant::now();
     let patience = worker.patience;
     match protocol {
-        Protocol::Http1 => http1::serve(stream, (peer, opened), worker, patience).await,
+        Protocol::Http1 => http1::serve(stream, opened, worker, patience).await,
         // Boxed: a connection of HTTP/1.1 is not to be larger for it.
-        Protocol::Http2 => Box::pin(http2::serve(stream, (peer, opened), worker, patience)).await,
+        Protocol::Http2 => Box::pin(http2::serve(stream, opened, worker, patience)).await,
         Protocol::Either => {
             let first = first_bytes::begins_http2(stream);
             match tokio::time::timeout(patience.head, first).await {
                 Ok(Ok((stream, true))) => {
-                    Box::pin(http2::serve(stream, (peer, opened), worker, patience)).await
+                    Box::pin(http2::serve(stream, opened, worker, patience)).await
                 }
-                Ok(Ok((stream, false))) => {
-                    http1::serve(stream, (peer, opened), worker, patience).await
-                }
+                Ok(Ok((stream, false))) => http1::serve(stream, opened, worker, patience).await,
                 // Gone, or silent for too long.
                 Ok(Err(_)) | Err(_) => Ok(()),
             }

@@ -9,7 +9,7 @@ mod pump;
 mod stream_body;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -120,6 +120,7 @@ impl Shares {
         destination: &Destination,
         endpoint: &Endpoint,
     ) -> Result<Opened, UpstreamError> {
+        let began = Instant::now();
         let connected = connected(destination, endpoint)?;
         let stream = connect(destination, endpoint, None).await?;
         let transport = &destination.transport;
@@ -130,10 +131,11 @@ impl Shares {
             }
             return Err(UpstreamError::Connect(std::io::Error::other(DISAGREED)));
         }
-        let (send, connection) = protocol()
-            .handshake(stream)
+        let deadline = began + destination.connect_timeout;
+        let (send, connection) = tokio::time::timeout_at(deadline.into(), begin(stream))
             .await
-            .map_err(|error| UpstreamError::Connect(io(error)))?;
+            .map_err(|_| UpstreamError::ConnectTimeout)?
+            .map_err(UpstreamError::Connect)?;
         let is_over = Arc::new(AtomicBool::new(false));
         (self.drive)(Box::pin(run(connection, connected, Over(Arc::clone(&is_over)))));
         let share = Share {
@@ -257,6 +259,20 @@ async fn run(connection: Connection<Stream, Bytes>, connected: Option<Connected>
     drop((connected, over));
 }
 
+/// Begins a connection and waits for the upstream's settings: how many streams it takes is not known before,
+/// and some refuse whatever is more.
+async fn begin(stream: Stream) -> std::io::Result<(SendRequest<Bytes>, Connection<Stream, Bytes>)> {
+    let (send, mut connection) = protocol().handshake(stream).await.map_err(io)?;
+    poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+        Poll::Ready(Ok(())) => Poll::Ready(Err(std::io::ErrorKind::UnexpectedEof.into())),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(io(error))),
+        Poll::Pending if send.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    Ok((send, connection))
+}
+
 /// Asks once, on a connection for nobody else; the status of the answer.
 pub(super) async fn ask(stream: Stream, request: Request<()>) -> std::io::Result<u16> {
     let (send, connection) = protocol().handshake::<_, Bytes>(stream).await.map_err(io)?;
@@ -282,7 +298,7 @@ fn protocol() -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(LARGEST_HEAD)
         .max_send_buffer_size(SEND_BUFFER)
-        .initial_max_send_streams(MOST_STREAMS);
+        .initial_max_send_streams(0);
     protocol
 }
 

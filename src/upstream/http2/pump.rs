@@ -85,6 +85,14 @@ impl Pump {
         self.piece = Bytes::new();
         self.kept.next = 0;
         self.is_done = self.is_empty;
+        self.hold();
+    }
+
+    /// It is not the client who is waited for.
+    fn hold(&mut self) {
+        if let Some(body) = &mut self.body {
+            body.hold();
+        }
     }
 
     /// The upstream said something.
@@ -109,6 +117,19 @@ impl Pump {
         self.waits_for_client
     }
 
+    /// Sends the piece at hand; what the stream does not take is waited for, and no client.
+    fn poll_piece_or_hold(
+        &mut self,
+        stream: &mut SendStream<Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
+        let sent = self.poll_piece(stream, cx);
+        if sent.is_pending() {
+            self.hold();
+        }
+        sent
+    }
+
     /// Sends on until everything is sent, the stream takes no more, or the body has none.
     pub(super) fn poll(
         &mut self,
@@ -117,7 +138,7 @@ impl Pump {
     ) -> Poll<Result<(), Fault>> {
         while !self.is_done {
             if !self.piece.is_empty() {
-                ready!(self.poll_piece(stream, cx))?;
+                ready!(self.poll_piece_or_hold(stream, cx))?;
                 continue;
             }
             if let Some(piece) = self.kept.take_next() {

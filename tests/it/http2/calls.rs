@@ -146,7 +146,8 @@ fn an_upstream_that_refuses_with_trailers_only_is_passed_on() {
         ("grpc-status", "5"),
         ("grpc-message", "no%20such"),
     ];
-    let upstream = H2Upstream::scripted(move |_, _| Plan::Answer(fields.clone(), Bytes::new()));
+    let upstream =
+        H2Upstream::scripted(move |_, _| Plan::Answer(200, fields.clone(), Bytes::new()));
     let world = world(&upstream, "");
     let mut client = world.connect_http2();
     let stream = client.ask(&call("Get").body(MESSAGE));

@@ -90,6 +90,7 @@ fn leaving(last: u8, next: SocketAddr) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         let (mut first, _) = listener.accept().unwrap();
+        first.write_all(SETTINGS).unwrap();
         let mut seen = Vec::new();
         let has_head =
             |seen: &[u8]| [4, 5].iter().any(|flags| find(seen, &[1, *flags, 0, 0, 0, 1]).is_some());
@@ -98,7 +99,7 @@ fn leaving(last: u8, next: SocketAddr) -> SocketAddr {
             let count = first.read(&mut chunk).unwrap();
             seen.extend_from_slice(&chunk[..count]);
         }
-        first.write_all(&[SETTINGS, &go_away].concat()).unwrap();
+        first.write_all(&go_away).unwrap();
         first.shutdown(Shutdown::Write).unwrap();
         let (second, _) = listener.accept().unwrap();
         let onward = TcpStream::connect(next).unwrap();
@@ -177,4 +178,19 @@ fn what_one_endpoint_refused_is_asked_of_another() {
     paths.dedup();
     assert_eq!(paths.len(), refused.len(), "none of it twice");
     assert_eq!(free.record().streams.len(), 6);
+}
+
+#[test]
+fn a_burst_opens_no_more_streams_than_the_upstream_takes() {
+    // It refuses whatever is more, as servers do that count themselves.
+    let upstream = H2Upstream::allowing(2, |_, _| Plan::Echo);
+    let world = behind(&upstream, ", retry: { attempts: 0 }");
+    let mut clients: Vec<_> = (0..20).map(|_| world.connect()).collect();
+    for client in &mut clients {
+        client.send(&post("/open/a", b"body").bytes());
+    }
+    for mut client in clients {
+        assert_eq!(client.answer("POST").unwrap().body, b"body");
+    }
+    assert!(upstream.record().streams.iter().all(|stream| stream.is_whole));
 }

@@ -196,7 +196,7 @@ fn an_answer_that_could_be_read_in_two_ways_is_refused() {
         (vec![("content-length", "x")], 502),
         (vec![("content-length", "2")], 200),
     ] {
-        let plan = Plan::Answer(fields.clone(), Bytes::from_static(b"ok"));
+        let plan = Plan::Answer(200, fields.clone(), Bytes::from_static(b"ok"));
         let upstream = H2Upstream::scripted(move |_, _| plan.clone());
         let world = behind(&upstream, "");
         assert_eq!(world.answer(&get("/open/a")).status(), status, "{fields:?}");

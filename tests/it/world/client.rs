@@ -117,6 +117,11 @@ impl Client {
         }
     }
 
+    /// Waits for `patience`, or until anything arrives; whether nothing did.
+    pub fn is_quiet(&self, patience: Duration) -> bool {
+        self.line.is_quiet(patience)
+    }
+
     /// Tells the peer that nothing more will be sent.
     pub fn finish_sending(&mut self) {
         self.line.finish_sending();

@@ -26,14 +26,9 @@ use super::Gone;
 use super::Message;
 use super::TOKEN;
 use super::Upstream;
-use super::authority::Authority;
-use super::authority::LONG;
-use super::authority::Shown;
-use super::authority::pems;
+use super::authority::{Authority, LONG, Shown, pems};
 use super::http2;
-use super::keys::NOW;
-use super::keys::P256;
-use super::keys::jwks;
+use super::keys::{NOW, P256, jwks};
 use super::tls_client::TlsClient;
 
 /// What a gateway is started with; begins as a whole deployment, each part can be replaced.

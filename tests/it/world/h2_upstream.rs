@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::DEADLINE;
+use super::gate::Gate;
 
 /// What becomes of a stream.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ pub enum Plan {
     /// Answers a call of gRPC: these messages at once, each piece back as it comes, then this status.
     Call(Vec<&'static [u8]>, u16),
     /// Answers with this, once the request is whole.
-    Answer(Vec<(&'static str, &'static str)>, Bytes),
+    Answer(u16, Vec<(&'static str, &'static str)>, Bytes),
     /// Answers with this before it reads anything.
     Early(Bytes),
     /// Resets the stream.
@@ -48,6 +49,8 @@ pub enum Plan {
     Half(Bytes),
     /// Sends this, reads the request and resets the stream.
     Cut(Bytes),
+    /// Reads nothing before the gate opens, then echoes.
+    Wait(Gate),
 }
 
 /// One stream, as far as it has come.
@@ -206,24 +209,16 @@ impl Shared {
         mut body: RecvStream,
         mut answer: SendResponse<Bytes>,
     ) {
+        if let Plan::Wait(gate) = &plan {
+            let gate = gate.clone();
+            tokio::task::spawn_blocking(move || gate.wait()).await.unwrap();
+        }
         match plan {
-            Plan::Echo => {
+            Plan::Echo | Plan::Wait(_) => {
                 if !self.read(number, &mut body, None).await {
                     return;
                 }
-                let (sent, trailers) = self.note(|record| {
-                    let stream = &record.streams[number];
-                    (Bytes::from(stream.body.clone()), stream.trailers.clone())
-                });
-                let mut response = Response::builder();
-                for name in trailers.iter().flat_map(HeaderMap::keys) {
-                    response = response.header("trailer", name.as_str());
-                }
-                let mut out = answer.send_response(response.body(()).unwrap(), false).unwrap();
-                send(&mut out, sent, trailers.is_none()).await;
-                if let Some(trailers) = trailers {
-                    let _gone = out.send_trailers(trailers);
-                }
+                self.echo(number, answer).await;
             }
             Plan::Mirror => {
                 let mut out = answer.send_response(Response::new(()), false).unwrap();
@@ -234,11 +229,12 @@ impl Shared {
             Plan::Call(messages, status) => {
                 self.answer_call(number, (&mut body, answer), (messages, status)).await;
             }
-            Plan::Answer(fields, content) => {
+            Plan::Answer(status, fields, content) => {
                 if !self.read(number, &mut body, None).await {
                     return;
                 }
-                let mut out = answer.send_response(head_of(fields), content.is_empty()).unwrap();
+                let head = head_of(status, fields);
+                let mut out = answer.send_response(head, content.is_empty()).unwrap();
                 if !content.is_empty() {
                     send(&mut out, content, true).await;
                 }
@@ -270,6 +266,22 @@ impl Shared {
                 let reason = poll_fn(|cx| answer.poll_reset(cx)).await;
                 self.note(|record| record.streams[number].reset = reason.ok());
             }
+        }
+    }
+
+    async fn echo(&self, number: usize, mut answer: SendResponse<Bytes>) {
+        let (sent, trailers) = self.note(|record| {
+            let stream = &record.streams[number];
+            (Bytes::from(stream.body.clone()), stream.trailers.clone())
+        });
+        let mut response = Response::builder();
+        for name in trailers.iter().flat_map(HeaderMap::keys) {
+            response = response.header("trailer", name.as_str());
+        }
+        let mut out = answer.send_response(response.body(()).unwrap(), false).unwrap();
+        send(&mut out, sent, trailers.is_none()).await;
+        if let Some(trailers) = trailers {
+            let _gone = out.send_trailers(trailers);
         }
     }
 
@@ -326,10 +338,11 @@ impl Shared {
     }
 }
 
-fn head_of(fields: Vec<(&'static str, &'static str)>) -> Response<()> {
-    let builder = fields
-        .into_iter()
-        .fold(Response::builder(), |response, (name, value)| response.header(name, value));
+fn head_of(status: u16, fields: Vec<(&'static str, &'static str)>) -> Response<()> {
+    let builder =
+        fields.into_iter().fold(Response::builder().status(status), |response, (name, value)| {
+            response.header(name, value)
+        });
     builder.body(()).unwrap()
 }
 

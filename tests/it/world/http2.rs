@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
+use std::time::Duration;
 use std::time::Instant;
 
 use super::Ask;
@@ -140,7 +141,7 @@ impl Http2 {
 
     /// Sends bytes for as long as the peer takes any; a second without one counts as an end.
     pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.line.set_write_timeout(std::time::Duration::from_secs(1));
+        self.line.set_write_timeout(Duration::from_secs(1));
         self.line.write_all(bytes)
     }
 
@@ -265,6 +266,11 @@ impl Http2 {
             self.step()?;
         }
         Ok(())
+    }
+
+    /// Waits for `patience`, or until anything arrives; whether nothing did.
+    pub fn is_quiet(&self, patience: Duration) -> bool {
+        self.line.is_quiet(patience)
     }
 
     /// Goes away, so that the other side reads an end.

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Result;
 use std::io::Write;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::net::TcpStream;
@@ -56,6 +57,15 @@ impl Line {
             Self::Clear(socket) => SockRef::from(socket),
             Self::Tls(session) => SockRef::from(&session.sock),
         }
+    }
+
+    /// Waits for `patience`, or until anything arrives; whether nothing did.
+    pub fn is_quiet(&self, patience: Duration) -> bool {
+        let socket = self.socket();
+        socket.set_read_timeout(Some(patience)).unwrap();
+        let arrived = socket.peek(&mut [MaybeUninit::uninit()]);
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        arrived.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// How long a write may wait.

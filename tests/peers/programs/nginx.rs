@@ -72,7 +72,7 @@ fn configuration(address: SocketAddr, http: &str, server: &str) -> String {
         .join("\n");
     format!(
         "daemon off;\nuser root root;\nworker_processes 1;\npid nginx.pid;\n\
-         events {{ worker_connections 4096; }}\n\
+         events {{ worker_connections 16384; }}\n\
          http {{\naccess_log off;\nkeepalive_requests 1000000000;\nclient_max_body_size 0;\n\
          {temporary}\n{http}\nserver {{\nlisten {address};\nroot www;\n{server}\n}}\n}}\n"
     )

@@ -26,28 +26,29 @@ use hyper_util::rt::TokioTimer;
 use tokio::time::Sleep;
 
 use super::LINGER_FOR;
+use super::Opened;
 use super::Patience;
 use super::Stream;
 use crate::config::Http2Settings;
-use crate::inquiry::Peer;
 use crate::server::worker::Worker;
 use lingering::Lingering;
 use stream::{Client, Streams};
 
-/// Serves a connection that was accepted at `opened` to its end.
+/// Serves a connection to its end.
 pub(super) async fn serve<S: Stream>(
     stream: S,
-    (peer, opened): (Peer, Instant),
+    opened: Opened,
     worker: Arc<Worker>,
     patience: Patience,
 ) -> Result<(), hyper::Error> {
-    let client = Arc::new(Client::new(Arc::clone(&worker), peer));
+    let (opened_at, is_served) = (opened.at, opened.crowd.is_none());
+    let client = Arc::new(Client::new(Arc::clone(&worker), opened));
     let streams = Streams::new(Arc::clone(&client), patience.idle);
     let service = service_fn(|request: Request<Incoming>| client.begin(request));
     let protocol = protocol(worker.http2, streams.executor());
     let mut connection = pin!(protocol.serve_connection(Lingering::new(stream), service));
     let mut draining = pin!(worker.draining.notified());
-    let mut life = Life::new(opened, patience);
+    let mut life = Life::new(opened_at, patience);
     poll_fn(|cx| {
         if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
             return Poll::Ready(outcome);
@@ -58,7 +59,8 @@ pub(super) async fn serve<S: Stream>(
         }
         life.note(is_busy, client.has_begun());
         // Polled once to leave the waker; later the flag alone is read.
-        let is_draining = worker.is_draining() || draining.as_mut().poll(cx).is_ready();
+        let is_draining =
+            !is_served || worker.is_draining() || draining.as_mut().poll(cx).is_ready();
         loop {
             if is_draining {
                 life.close();

@@ -25,11 +25,11 @@ use hyper::body::Incoming;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
+use super::super::Opened;
 use super::head;
 use super::rest;
 use super::tunnel;
 use super::tunnel::Writer;
-use crate::inquiry::Peer;
 use crate::proxy::{Answer, Switched, Tunnel};
 use crate::server::worker::Worker;
 use crate::upstream::{AnswerFault, Arriving, Rest};
@@ -38,7 +38,7 @@ use crate::upstream::{AnswerFault, Arriving, Rest};
 #[derive(Debug)]
 pub(super) struct Client {
     worker: Arc<Worker>,
-    peer: Peer,
+    opened: Opened,
     begun: AtomicU64,
     abandoned: AtomicU64,
     /// The request whose task is about to be started.
@@ -48,11 +48,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(worker: Arc<Worker>, peer: Peer) -> Self {
+    pub(super) fn new(worker: Arc<Worker>, opened: Opened) -> Self {
         worker.metrics.http2_connections.inc();
         let (begun, abandoned) = (AtomicU64::new(0), AtomicU64::new(0));
         let (next, writer) = (Mutex::new(None), Mutex::new(None));
-        Self { worker, peer, begun, abandoned, next, writer }
+        Self { worker, opened, begun, abandoned, next, writer }
     }
 
     /// Whether a request ever came.
@@ -95,8 +95,11 @@ async fn answer(
     let (mut parts, body) = request.into_parts();
     head::settle(&mut parts);
     let request = Request::from_parts(parts, taking.hand_on(body));
-    let Client { worker, peer, .. } = &*taking.client;
-    let mut response = worker.proxy.serve(request, peer, taking.begun).await;
+    let Client { worker, opened, .. } = &*taking.client;
+    let mut response = match opened.crowd {
+        None => worker.proxy.serve(request, &opened.peer, taking.begun).await,
+        Some(crowd) => worker.proxy.turn_away(request, &opened.peer, taking.begun, crowd),
+    };
     if let Some(switched) = Switched::take(&mut response) {
         tunnel::agree(&mut response);
         taking.switch(switched);

@@ -1,16 +1,17 @@
 //! HTTP/1.1 to a client, with deadlines that cost a busy connection nothing, and with little memory for
 //! one that nobody uses.
 
+mod activity;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -26,21 +27,21 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use prometheus::IntGauge;
 
+use activity::Activity;
+
 use super::super::worker::Worker;
-use super::{LINGER_BYTES, LINGER_FOR, Patience, Stream, poll_drop};
-use crate::inquiry::Peer;
+use super::{LINGER_BYTES, LINGER_FOR, Opened, Patience, Stream, poll_drop};
 use crate::proxy::{Answer, Over, Switched, Tunnel};
 use crate::upstream::{AnswerFault, Arriving};
 
-/// Serves a connection that was accepted at `opened` to its end; one that opens while the worker
-/// drains serves one request.
+/// Serves a connection to its end; one that opens while the worker drains serves one request.
 pub(super) async fn serve<S: Stream>(
     stream: S,
-    (peer, opened): (Peer, Instant),
+    opened: Opened,
     worker: Arc<Worker>,
     patience: Patience,
 ) -> Result<(), hyper::Error> {
-    let activity = Arc::new(Activity::new(opened));
+    let activity = Arc::new(Activity::new(opened.at));
     let mut io = Watched {
         inner: TokioIo::new(stream),
         read: Bytes::new(),
@@ -50,7 +51,7 @@ pub(super) async fn serve<S: Stream>(
     };
     while io.is_asked(&worker, patience).await {
         // Boxed: what it needs is let go while nobody asks for anything.
-        match Box::pin(converse(io, &peer, (&worker, patience))).await? {
+        match Box::pin(converse(io, &opened, (&worker, patience))).await? {
             Next::Over => return Ok(()),
             Next::Tunnel(tunnel, mut stream) => {
                 let Watched { inner, read, .. } = &mut *stream;
@@ -89,17 +90,17 @@ enum Next<S: Stream> {
     Tunnel(Box<Tunnel>, Box<Watched<S>>),
 }
 
-/// Speaks HTTP, until that ends or nobody has said anything for [`PARKED_AFTER`].
+/// Speaks HTTP, until that ends or nobody has said anything for a while.
 async fn converse<S: Stream>(
     io: Watched<S>,
-    peer: &Peer,
+    opened: &Opened,
     (worker, patience): (&Worker, Patience),
 ) -> Result<Next<S>, hyper::Error> {
-    let mut is_last = worker.is_draining();
+    let mut is_last = worker.is_draining() || opened.crowd.is_some();
     let activity = Arc::clone(&io.activity);
     let switched = Mutex::new(None);
     let service = service_fn(async |request: Request<Incoming>| {
-        let mut response = answer((worker, peer), &activity, request).await;
+        let mut response = answer((worker, opened), &activity, request).await;
         if let Some(tunnel) = Switched::take(&mut response) {
             switched.lock().unwrap_or_else(PoisonError::into_inner).replace(tunnel);
         }
@@ -169,7 +170,7 @@ pub(in crate::server) fn protocol() -> http1::Builder {
 }
 
 async fn answer(
-    (worker, peer): (&Worker, &Peer),
+    (worker, opened): (&Worker, &Opened),
     activity: &Arc<Activity>,
     request: Request<Incoming>,
 ) -> Response<Ending> {
@@ -177,7 +178,11 @@ async fn answer(
     crate::server::tests::panic_if_asked(&request);
     let arrived = activity.begin_request(!request.body().is_end_stream());
     let knows_no_chunks = request.version() == Version::HTTP_10;
-    let response = worker.proxy.serve(request.map(Arriving::new), peer, arrived).await;
+    let request = request.map(Arriving::new);
+    let response = match opened.crowd {
+        None => worker.proxy.serve(request, &opened.peer, arrived).await,
+        Some(crowd) => worker.proxy.turn_away(request, &opened.peer, arrived, crowd),
+    };
     response.map(|answer| Ending { answer, activity: Arc::clone(activity), knows_no_chunks })
 }
 
@@ -198,9 +203,24 @@ impl Body for Ending {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
-        let piece = Pin::new(&mut self.answer).poll_frame(cx);
-        if self.knows_no_chunks && matches!(piece, Poll::Ready(Some(Err(_)))) {
-            self.activity.is_torn.store(true, Ordering::Relaxed);
+        let this = &mut *self;
+        let piece = if this.activity.is_full() {
+            // The upstream waits until the client has taken more; whether it may is asked meanwhile.
+            match this.answer.stay(cx) {
+                Ok(()) => Poll::Pending,
+                Err(fault) => Poll::Ready(Some(Err(fault))),
+            }
+        } else {
+            Pin::new(&mut this.answer).poll_frame(cx)
+        };
+        match &piece {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.activity.hand(frame.data_ref().map_or(0, Bytes::len));
+            }
+            Poll::Ready(Some(Err(_))) if this.knows_no_chunks => {
+                this.activity.is_torn.store(true, Ordering::Relaxed);
+            }
+            _ => {}
         }
         piece
     }
@@ -219,108 +239,6 @@ impl Drop for Ending {
         self.activity.end_request();
     }
 }
-
-/// What the connection is doing, since when. Written and read by one task; atomic only so that the
-/// task may move between threads.
-#[derive(Debug)]
-struct Activity {
-    opened: Instant,
-    phase: AtomicU8,
-    since_nanos: AtomicU64,
-    /// Whether the last request had a body, of which a part may be unread when the connection closes.
-    had_body: AtomicBool,
-    /// Whether an answer broke off where only the end of the connection tells its end.
-    is_torn: AtomicBool,
-    /// Since when the client takes nothing of what is to be written; zero while it does.
-    stalled_nanos: AtomicU64,
-}
-
-impl Activity {
-    const fn new(opened: Instant) -> Self {
-        Self {
-            opened,
-            phase: AtomicU8::new(HEAD),
-            since_nanos: AtomicU64::new(0),
-            had_body: AtomicBool::new(false),
-            is_torn: AtomicBool::new(false),
-            stalled_nanos: AtomicU64::new(0),
-        }
-    }
-
-    /// Bytes came in: between requests they begin a head.
-    fn read(&self) {
-        if self.phase.load(Ordering::Relaxed) == IDLE {
-            self.enter(HEAD);
-        }
-    }
-
-    fn begin_request(&self, has_body: bool) -> Instant {
-        let since = self.since();
-        self.had_body.store(has_body, Ordering::Relaxed);
-        self.phase.store(BUSY, Ordering::Relaxed);
-        since
-    }
-
-    fn end_request(&self) {
-        self.enter(IDLE);
-    }
-
-    /// Whether nothing is under way in either direction.
-    fn is_idle(&self) -> bool {
-        self.phase.load(Ordering::Relaxed) == IDLE
-    }
-
-    fn enter(&self, phase: u8) {
-        self.since_nanos.store(self.nanos(), Ordering::Relaxed);
-        self.phase.store(phase, Ordering::Relaxed);
-    }
-
-    /// Notes whether the client took something.
-    fn wrote<T>(&self, outcome: Poll<T>) -> Poll<T> {
-        let is_stalled = self.stalled_nanos.load(Ordering::Relaxed) > 0;
-        if is_stalled != outcome.is_pending() {
-            let since = if is_stalled { 0 } else { self.nanos() };
-            self.stalled_nanos.store(since, Ordering::Relaxed);
-        }
-        outcome
-    }
-
-    /// An answer that nobody takes is not left to the kernel to keep.
-    fn give_up(&self) {
-        if self.phase.load(Ordering::Relaxed) == BUSY {
-            self.is_torn.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn nanos(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn since(&self) -> Instant {
-        self.opened + Duration::from_nanos(self.since_nanos.load(Ordering::Relaxed))
-    }
-
-    /// When the present phase must be over; a request under way has deadlines of its own, but for a
-    /// client that does not read: it would hold an upstream's connection as long as it likes.
-    fn due(&self, patience: Patience) -> Option<Instant> {
-        match self.phase.load(Ordering::Relaxed) {
-            HEAD => Some(self.since() + patience.head),
-            IDLE if self.stalled_nanos.load(Ordering::Relaxed) == 0 => {
-                Some(self.since() + patience.idle.min(PARKED_AFTER))
-            }
-            LINGER => Some(self.since() + LINGER_FOR),
-            _ => match self.stalled_nanos.load(Ordering::Relaxed) {
-                0 => None,
-                since => Some(self.opened + Duration::from_nanos(since) + patience.idle),
-            },
-        }
-    }
-}
-
-const IDLE: u8 = 0;
-const HEAD: u8 = 1;
-const BUSY: u8 = 2;
-const LINGER: u8 = 3;
 
 /// The socket, telling [`Activity`] when bytes come in, and closing so that the last answer arrives.
 #[derive(Debug)]
@@ -344,7 +262,7 @@ enum Lingering {
 
 impl<S: Stream> Watched<S> {
     /// Waits for a request to begin; false when none does in time, or none may: once the worker drains,
-    /// only the first of a connection that opened later.
+    /// only the first of a connection that opened later, and none of one whose place is wanted.
     async fn is_asked(&mut self, worker: &Worker, patience: Patience) -> bool {
         if !self.read.is_empty() {
             return true;
@@ -355,6 +273,7 @@ impl<S: Stream> Watched<S> {
         let patience = self.activity.since() + patience;
         let mut alarm = pin!(tokio::time::sleep_until(patience.into()));
         let mut draining = pin!(worker.draining.notified());
+        let mut wanted = pin!(worker.wanted.notified());
         let mut parked = None;
         let is_asked = poll_fn(|cx| {
             // First: a request that has come is answered.
@@ -362,7 +281,8 @@ impl<S: Stream> Watched<S> {
                 return Poll::Ready(true);
             }
             let is_over = alarm.as_mut().poll(cx).is_ready()
-                || !is_late && (worker.is_draining() || draining.as_mut().poll(cx).is_ready());
+                || !is_late && (worker.is_draining() || draining.as_mut().poll(cx).is_ready())
+                || is_used && wanted.as_mut().poll(cx).is_ready();
             parked.get_or_insert_with(|| Parked::counted_by(&worker.metrics.connections_parked));
             if is_over { Poll::Ready(false) } else { Poll::Pending }
         });
@@ -419,7 +339,7 @@ impl<S: Stream> Write for Watched<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.activity.wrote(outcome)
+        self.activity.took(outcome, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -435,7 +355,7 @@ impl<S: Stream> Write for Watched<S> {
         if !self.activity.had_body.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }
-        self.activity.enter(LINGER);
+        self.activity.linger();
         self.poll_linger(cx, LINGER_BYTES)
     }
 
@@ -455,7 +375,7 @@ impl<S: Stream> Write for Watched<S> {
         } else {
             Pin::new(&mut this.inner).poll_write_vectored(cx, bufs)
         };
-        self.activity.wrote(outcome)
+        self.activity.took(outcome, cx)
     }
 }
 
@@ -471,8 +391,6 @@ fn gather(bufs: &[io::IoSlice<'_>], whole: &mut Vec<u8>) -> bool {
     true
 }
 
-/// How long a connection keeps what it needs for another request.
-const PARKED_AFTER: Duration = Duration::from_secs(1);
 /// Answers up to this many bytes are written in one piece.
 const COPIED: usize = 2048;
 
