@@ -37,6 +37,8 @@ pub(super) struct Link {
     pub(super) stream: Stream,
     /// What was read and not yet taken.
     pub(super) read: BytesMut,
+    /// Room that is made for the next read, in bytes.
+    at_once: usize,
     /// Fires no later than the deadline in force; armed again only when it fires. A timer armed
     /// anew for each request would cost more than reading its answer.
     alarm: Pin<Box<Sleep>>,
@@ -95,6 +97,7 @@ impl Link {
         Self {
             stream,
             read: BytesMut::new(),
+            at_once: READ_AT_ONCE,
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             idle_since: Instant::now(),
             idle_timeout: destination.idle_timeout,
@@ -228,9 +231,14 @@ impl Link {
 
     /// Reads some bytes; zero at the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        self.read.reserve(READ_AT_ONCE);
+        self.read.reserve(self.at_once);
         let reading = pin!(self.stream.read_buf(&mut self.read));
-        reading.poll(cx)
+        let outcome = reading.poll(cx);
+        if let Poll::Ready(Ok(count)) = outcome {
+            // What fills the room is a large answer, and goes on in larger pieces.
+            self.at_once = if count >= READ_AT_ONCE { 2 * READ_AT_ONCE } else { READ_AT_ONCE };
+        }
+        outcome
     }
 
     /// Whether the upstream still keeps an unused connection open and silent. Bytes that nobody asked
@@ -322,5 +330,5 @@ impl From<Lost> for UpstreamError {
 
 /// How long a name stands for the address that it was first found to.
 const LOOKED_UP_AGAIN: Duration = Duration::from_mins(1);
-/// Room that is made for one read, in bytes.
+/// Room that is made for one read, in bytes; twice as much in the midst of a large answer.
 const READ_AT_ONCE: usize = 8 * 1024;

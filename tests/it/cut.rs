@@ -112,6 +112,21 @@ fn an_answer_of_known_length_is_cut_too() {
 }
 
 #[test]
+fn an_answer_that_its_client_does_not_take_is_cut_too() {
+    let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\nevent1".to_vec();
+    answer.resize(answer.len() + (64 << 20), b'x');
+    let upstream = Upstream::scripted(move |_, _| vec![Step::Send(answer.clone()), Step::Silence]);
+    let world = Setup::before(upstream).start();
+    let _client = listening(&world, &Ask::get("/api/x").signed());
+    world.advance(300);
+    let began = Instant::now();
+    world.upstream.wait("the end upstream", |seen| seen.ended() == seen.connections());
+    assert!(began.elapsed() < PROMPTLY, "{:?}", began.elapsed());
+    let series = "portcullis_streams_cut_total{reason=\"expired_token\",route=\"* /api/**\"}";
+    assert!((world.metric(series) - 1.0).abs() < f64::EPSILON);
+}
+
+#[test]
 fn where_only_the_end_of_the_connection_tells_it_is_a_reset() {
     let gate = Gate::default();
     let world = Setup::before(events(&gate)).start();

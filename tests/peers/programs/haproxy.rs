@@ -25,7 +25,7 @@ impl Haproxy {
         let file = folder.path().join("haproxy.cfg");
         let (program, address) = Program::listening(|address| {
             let text = format!(
-                "global\n  nbthread 1\n  maxconn 16000\n\
+                "global\n  nbthread 1\n  maxconn 8000\n\
                  defaults\n  mode http\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\n\
                  frontend before\n  bind {address}\n  default_backend behind\n\
                  backend behind\n  http-reuse always\n{directives}\n  server one {to} {server}\n"
