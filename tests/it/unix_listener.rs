@@ -20,6 +20,7 @@ use crate::world::Setup;
 use crate::world::Step;
 use crate::world::Upstream;
 use crate::world::World;
+use crate::world::eventually;
 
 /// A place for the socket, and its path.
 fn place() -> (TempDir, PathBuf) {
@@ -62,7 +63,10 @@ fn requests_are_judged_as_at_any_port() {
     let mut broken = world.connect();
     broken.send(b"nonsense\r\n\r\n");
     assert_eq!(broken.answer("GET").unwrap().status(), 400);
-    assert!((world.metric("portcullis_connections") - 1.0).abs() < 0.1);
+    let open = || world.metric("portcullis_connections");
+    eventually("the kept connection is the only one", || (open() - 1.0).abs() < 0.1);
+    drop(kept);
+    eventually("none is left", || open() < 0.1);
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn the_file_has_its_mode_and_goes_before_requests_under_way_have_ended() {
     let (running, _upstream) = world.stopping();
     let stop = thread::spawn(move || running.drain());
     assert_eq!(idle.end().unwrap().1, b"", "an idle connection is closed without an answer");
-    crate::world::eventually("gone", || !path.exists());
+    eventually("gone", || !path.exists());
     // Whoever comes next takes the place, and keeps it when the first has ended.
     let (next, theirs) = (at(&path).start(), path.clone());
     gate.open();
