@@ -28,6 +28,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use sqlx::ConnectOptions;
 use sqlx::SqlitePool;
@@ -76,7 +77,21 @@ impl Store {
         Self::connect(address).await
     }
 
+    /// Tried again while others are in the way: to switch a fresh file to its write-ahead log waits for
+    /// nobody, whatever the timeout.
     async fn connect(address: &StoreAddress) -> Result<Self, StoreError> {
+        let until = Instant::now() + BUSY_TIMEOUT;
+        loop {
+            match Self::connect_once(address).await {
+                Err(error) if error.is_transient() && Instant::now() < until => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn connect_once(address: &StoreAddress) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
@@ -123,6 +138,8 @@ fn touch(path: &Path) -> io::Result<()> {
 const MAX_CONNECTIONS: u32 = 2;
 /// How long an act waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long opening rests before it is tried again.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// How long an act waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
